@@ -1,0 +1,16 @@
+//! What travels on the wire between collector, gateway and any other client of the REST API.
+//!
+//! One module per noun. A type here is data only: it derives `serde` and `schemars`, and the same
+//! definition feeds REST bodies, the OpenAPI document and the schemas of MCP tools.
+//!
+//! Written strictly, read leniently: other servers of this contract send `null` for an empty list,
+//! local offsets in timestamps, the year 1 for "never" and words this crate has not heard of.
+
+pub mod containers;
+pub mod error;
+pub mod health;
+#[cfg(feature = "openapi")]
+pub mod openapi;
+pub mod wire;
+
+pub use jiff::Timestamp;

@@ -1,0 +1,107 @@
+//! One definition, two documents: the schemars schema of a wire type handed to utoipa, so that the
+//! OpenAPI document and the MCP tools describe the same JSON.
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::{RecursiveTransform, Transform};
+use schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value};
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::{RefOr, Required};
+
+use crate::{containers, error, health};
+
+/// The schema of `T` as it is written, with its named parts under `#/components/schemas`.
+fn root_schema<T: JsonSchema>() -> (Value, Map<String, Value>) {
+    let mut settings = SchemaSettings::draft2020_12().for_serialize();
+    settings.definitions_path = "/components/schemas".into();
+    settings.meta_schema = None;
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    // utoipa's model of a schema has no `const`.
+    RecursiveTransform(|schema: &mut Schema| {
+        if let Some(value) = schema.remove("const") {
+            schema.insert("enum".into(), Value::Array(vec![value]));
+        }
+    })
+    .transform(&mut schema);
+    let mut root = Value::from(schema);
+    let parts = root
+        .pointer_mut("/components/schemas")
+        .and_then(Value::as_object_mut)
+        .map(std::mem::take)
+        .unwrap_or_default();
+    if let Some(object) = root.as_object_mut() {
+        object.remove("components");
+        object.remove("title");
+    }
+    (root, parts)
+}
+
+fn parsed(schema: Value) -> RefOr<utoipa::openapi::Schema> {
+    serde_json::from_value(schema).unwrap_or_default()
+}
+
+/// Query parameters from the properties of a query type.
+fn parameters<T: JsonSchema>() -> Vec<Parameter> {
+    let (root, _) = root_schema::<T>();
+    let properties = root.get("properties").and_then(Value::as_object);
+    properties
+        .into_iter()
+        .flatten()
+        .map(|(name, schema)| {
+            let mut schema = schema.clone();
+            let object = schema.as_object_mut();
+            let description = object.and_then(|object| {
+                object.insert("type".into(), "string".into());
+                object.remove("default");
+                object.remove("description")
+            });
+            ParameterBuilder::new()
+                .name(name)
+                .parameter_in(ParameterIn::Query)
+                .required(Required::False)
+                .description(description.as_ref().and_then(Value::as_str))
+                .schema(Some(parsed(schema)))
+                .build()
+        })
+        .collect()
+}
+
+macro_rules! bodies {
+    ($($type:ty),+ $(,)?) => {$(
+        impl utoipa::PartialSchema for $type {
+            fn schema() -> RefOr<utoipa::openapi::Schema> {
+                parsed(root_schema::<$type>().0)
+            }
+        }
+        impl utoipa::ToSchema for $type {
+            fn schemas(schemas: &mut Vec<(String, RefOr<utoipa::openapi::Schema>)>) {
+                let (_, parts) = root_schema::<$type>();
+                schemas.extend(parts.into_iter().map(|(name, schema)| (name, parsed(schema))));
+            }
+        }
+    )+};
+}
+
+macro_rules! queries {
+    ($($type:ty),+ $(,)?) => {$(
+        impl utoipa::IntoParams for $type {
+            fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+                parameters::<$type>()
+            }
+        }
+    )+};
+}
+
+bodies![
+    containers::ContainerDetail,
+    containers::ContainerList,
+    containers::ContainerLogs,
+    containers::TransitionList,
+    error::ErrorBody,
+    health::Edition,
+    health::HealthStatus,
+    health::JobList,
+    health::RuntimeStatus,
+];
+
+queries![containers::ContainerListQuery, containers::LogQuery, containers::TransitionQuery];

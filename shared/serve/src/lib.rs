@@ -1,0 +1,13 @@
+//! What each program of this project does as a process: read its settings, write logs to stderr,
+//! accept connections with deadlines, check a bearer token, drain on SIGTERM.
+//!
+//! It knows nothing of containers or of MCP.
+
+pub mod clock;
+pub mod guard;
+pub mod listener;
+pub mod logging;
+pub mod process;
+pub mod settings;
+pub mod tls;
+pub mod token;

@@ -1,0 +1,230 @@
+//! The accept loop of both programs.
+//!
+//! A plain `axum::serve` waits for ever on a connection that sends nothing, half a head or half a
+//! body. Here a connection has deadlines for each, their number is bounded, and at the end the
+//! requests under way are finished before the process goes.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::guard::Peer;
+use crate::settings::Address;
+use crate::tls::Tls;
+
+/// Bounds on connections. Bodies have theirs in [`crate::guard::BodyLimits`].
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionLimits {
+    /// Open connections per listener; more wait in the kernel's queue.
+    pub connections: usize,
+    /// From a connection's start, or its last answer, to the end of the next request's head. It
+    /// also ends a silent connection.
+    pub head_deadline: Duration,
+    pub tls_deadline: Duration,
+    /// Largest request head in bytes; beyond it the answer is 431.
+    pub head_bytes: usize,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            head_deadline: Duration::from_secs(10),
+            tls_deadline: Duration::from_secs(5),
+            head_bytes: 32 * 1024,
+        }
+    }
+}
+
+/// A bound address, not yet serving.
+#[derive(Debug)]
+pub enum Listener {
+    Tcp(TcpListener, Option<Arc<Tls>>),
+    Unix(UnixListener, SocketFile),
+}
+
+impl Listener {
+    /// Binds. A unix socket gets mode 0600; the file of a process that is gone is replaced.
+    pub async fn bind(address: &Address, tls: Option<Arc<Tls>>) -> anyhow::Result<Self> {
+        match address {
+            Address::Tcp { host, port } => {
+                let name = host.trim_start_matches('[').trim_end_matches(']');
+                let listener = TcpListener::bind((name, *port))
+                    .await
+                    .with_context(|| format!("cannot listen on {address}"))?;
+                Ok(Self::Tcp(listener, tls))
+            }
+            Address::Unix(path) => {
+                let listener =
+                    bind_unix(path).with_context(|| format!("cannot listen on {address}"))?;
+                Ok(Self::Unix(listener, SocketFile(path.clone())))
+            }
+        }
+    }
+
+    /// The address as bound: port 0 has become a real one.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Tcp(listener, _) => {
+                listener.local_addr().map(|address| address.to_string()).unwrap_or_default()
+            }
+            Self::Unix(_, file) => format!("unix:{}", file.0.display()),
+        }
+    }
+}
+
+/// Removes its socket file when dropped.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+    if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
+        if std::os::unix::net::UnixStream::connect(path).is_ok() {
+            let taken = "another process is listening there";
+            return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, taken));
+        }
+        std::fs::remove_file(path)?;
+    }
+    // Bound under a private name first, so that nobody can connect before the mode is set.
+    let draft = path.with_extension(format!("{}.sock", std::process::id()));
+    let listener = UnixListener::bind(&draft)?;
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::rename(&draft, path)?;
+    Ok(listener)
+}
+
+/// Two moments of an orderly end.
+#[derive(Debug, Clone, Default)]
+pub struct Drain {
+    /// Take no new connections; end streams; answer the requests under way.
+    pub begin: CancellationToken,
+    /// Cut what is still open.
+    pub cut: CancellationToken,
+}
+
+/// Serves until `drain.begin`, then until the last connection ends or `drain.cut`.
+pub async fn serve(listener: Listener, app: Router, limits: ConnectionLimits, drain: Drain) {
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    let connections = TaskTracker::new();
+    loop {
+        let permit = tokio::select! {
+            () = drain.begin.cancelled() => break,
+            permit = permits.clone().acquire_owned() => permit,
+        };
+        let accepted = tokio::select! {
+            () = drain.begin.cancelled() => break,
+            accepted = accept(&listener) => accepted,
+        };
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: give connections time to end.
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let (app, drain) = (app.clone(), drain.clone());
+        connections.spawn(async move {
+            let _permit = permit;
+            match socket {
+                Socket::Unix(stream) => connection(stream, peer, app, limits, drain).await,
+                Socket::Tcp(stream, None) => connection(stream, peer, app, limits, drain).await,
+                Socket::Tcp(stream, Some(tls)) => {
+                    let handshake = tls.acceptor().accept(stream);
+                    match tokio::time::timeout(limits.tls_deadline, handshake).await {
+                        Ok(Ok(stream)) => connection(stream, peer, app, limits, drain).await,
+                        Ok(Err(error)) => tracing::debug!("TLS handshake failed: {error}"),
+                        Err(_) => tracing::debug!("TLS handshake timed out"),
+                    }
+                }
+            }
+        });
+    }
+    drop(listener);
+    connections.close();
+    tokio::select! {
+        () = connections.wait() => {}
+        () = drain.cut.cancelled() => {
+            let left = connections.len();
+            if left > 0 {
+                tracing::warn!("{left} connection(s) cut at the end of the grace period");
+            }
+        }
+    }
+}
+
+enum Socket {
+    Tcp(TcpStream, Option<Arc<Tls>>),
+    Unix(tokio::net::UnixStream),
+}
+
+async fn accept(listener: &Listener) -> std::io::Result<(Socket, Peer)> {
+    match listener {
+        Listener::Tcp(listener, tls) => {
+            let (stream, address) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            // A reader that stops reading is cut as well, once data waits this long for it.
+            let stall = Some(Duration::from_mins(1));
+            socket2::SockRef::from(&stream).set_tcp_user_timeout(stall)?;
+            Ok((Socket::Tcp(stream, tls.clone()), Peer::Tcp(address)))
+        }
+        Listener::Unix(listener, _) => {
+            let (stream, _) = listener.accept().await?;
+            Ok((Socket::Unix(stream), Peer::Unix))
+        }
+    }
+}
+
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    peer: Peer,
+    app: Router,
+    limits: ConnectionLimits,
+    drain: Drain,
+) {
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        app.clone().oneshot(request.map(Body::new))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_deadline)
+        .max_buf_size(limits.head_bytes)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = drain.begin.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                () = drain.cut.cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("connection ended: {error}");
+    }
+}

@@ -1,0 +1,33 @@
+//! A process's ends: signals, exit codes, its cryptography.
+
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::settings::{EXIT_USAGE, SettingsError};
+
+/// Resolves at SIGTERM or SIGINT and names the signal.
+pub async fn shutdown_signal() -> &'static str {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// Makes aws-lc the one cryptography of the process. The first call wins; later ones do nothing.
+pub fn install_crypto() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// 0 after a clean end, 64 for bad settings, 1 for everything else; the reason goes to stderr.
+#[expect(clippy::print_stderr, reason = "the last words of a process, logger or not")]
+pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    eprintln!("error: {error:#}");
+    if error.is::<SettingsError>() { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
+}
