@@ -3,6 +3,7 @@
 //!
 //! It knows nothing of containers or of MCP.
 
+pub mod args;
 pub mod clock;
 pub mod guard;
 pub mod listener;

@@ -18,6 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
@@ -121,6 +122,29 @@ pub struct Drain {
     pub begin: CancellationToken,
     /// Cut what is still open.
     pub cut: CancellationToken,
+}
+
+/// Requests under way when a drain begins get this long to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Serves all listeners until `drain.begin`, then as long as requests under way take, but no longer
+/// than a grace period.
+pub async fn serve_all(listeners: Vec<(Listener, Router)>, drain: &Drain) {
+    let mut servers = JoinSet::new();
+    for (listener, app) in listeners {
+        servers.spawn(serve(listener, app, ConnectionLimits::default(), drain.clone()));
+    }
+    drain.begin.cancelled().await;
+    let ended = async { while servers.join_next().await.is_some() {} };
+    tokio::pin!(ended);
+    tokio::select! {
+        () = &mut ended => {}
+        () = tokio::time::sleep(GRACE) => {
+            drain.cut.cancel();
+            ended.await;
+        }
+    }
+    tracing::info!("stopping: requests done");
 }
 
 /// Serves until `drain.begin`, then until the last connection ends or `drain.cut`.

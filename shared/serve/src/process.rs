@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::listener::Drain;
 use crate::settings::{EXIT_USAGE, SettingsError};
 
 /// Resolves at SIGTERM or SIGINT and names the signal.
@@ -17,6 +18,22 @@ pub async fn shutdown_signal() -> &'static str {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     }
+}
+
+/// Runs `work` to its end. The first signal begins the drain, the second cuts it short.
+pub async fn drained_by_signals<T>(drain: &Drain, work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        signal = shutdown_signal() => tracing::info!("stopping: {signal}, no new connections"),
+    }
+    drain.begin.cancel();
+    tokio::select! {
+        done = &mut work => return done,
+        signal = shutdown_signal() => tracing::warn!("stopping: {signal} again, cutting"),
+    }
+    drain.cut.cancel();
+    work.await
 }
 
 /// Makes aws-lc the one cryptography of the process. The first call wins; later ones do nothing.
