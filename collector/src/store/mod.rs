@@ -1,0 +1,226 @@
+//! SQLite: one writer, a few readers.
+//!
+//! Every write goes through one thread that owns the only writing connection. What waits is
+//! committed together (group commit), and a caller is answered after the commit, so an answered
+//! write survives a kill -9 and, with `synchronous=FULL`, a power cut. Instants are integer
+//! milliseconds since the Unix epoch.
+
+pub mod backup;
+mod lock;
+mod migrate;
+pub mod retention;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+pub use lock::{Lock, LockError};
+
+/// Writes waiting for the writer; more make their callers wait.
+const QUEUE: usize = 1024;
+/// Writes in one commit.
+const BATCH: usize = 500;
+const READERS: usize = 4;
+
+/// Handle on the database. Clones share it.
+#[derive(Clone)]
+pub struct Store {
+    writer: mpsc::Sender<Work>,
+    readers: Arc<Readers>,
+}
+
+/// Why the store did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the store is closed")]
+    Closed,
+    #[error("the database could not be read or written: {0}")]
+    Sqlite(Arc<rusqlite::Error>),
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(Arc::new(error))
+    }
+}
+
+/// Runs in the writer's transaction; says whether it succeeded and how to answer the caller.
+type Work = Box<dyn FnOnce(&Connection) -> (bool, Ack) + Send>;
+/// Called once the transaction has ended, with its outcome.
+type Ack = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+
+struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+}
+
+/// The writer's end: dropping every [`Store`] ends its thread, joining waits for the last commit.
+pub struct Writer(std::thread::JoinHandle<()>);
+
+impl Writer {
+    /// Waits until everything written is committed and the write-ahead log is folded back.
+    pub async fn join(self) {
+        let _ = tokio::task::spawn_blocking(move || self.0.join()).await;
+    }
+}
+
+impl Store {
+    /// Opens the database, checks it (`quick_check`) and brings its schema up to date.
+    pub fn open(path: &Path) -> anyhow::Result<(Self, Writer)> {
+        let writer = open_writer(path)?;
+        let readers = (0..READERS)
+            .map(|_| open_reader(path))
+            .collect::<rusqlite::Result<Vec<_>>>()
+            .context("cannot open the database for reading")?;
+        let (sender, queue) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || write_loop(writer, queue))?;
+        let readers =
+            Arc::new(Readers { idle: Mutex::new(readers), permits: Semaphore::new(READERS) });
+        Ok((Self { writer: sender, readers }, Writer(thread)))
+    }
+
+    /// Runs `work` in the next transaction and returns after its commit. An error rolls back this
+    /// work alone.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let work: Work = Box::new(move |connection| {
+            let result = work(connection);
+            let succeeded = result.is_ok();
+            let ack: Ack = Box::new(move |commit| {
+                let _ = answer.send(commit.and_then(|()| Ok(result?)));
+            });
+            (succeeded, ack)
+        });
+        self.writer.send(work).await.map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Runs `work` on a read-only connection.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let readers = self.readers.clone();
+        let _permit = self.readers.permits.acquire().await.map_err(|_| StoreError::Closed)?;
+        let task = tokio::task::spawn_blocking(move || {
+            let idle = || readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
+            let connection = idle().pop()?;
+            // A panic must not cost a connection.
+            let work = std::panic::AssertUnwindSafe(|| work(&connection));
+            let result = std::panic::catch_unwind(work);
+            idle().push(connection);
+            Some(result)
+        });
+        match task.await {
+            Ok(Some(Ok(result))) => Ok(result?),
+            Ok(Some(Err(panic))) => std::panic::resume_unwind(panic),
+            Ok(None) | Err(_) => Err(StoreError::Closed),
+        }
+    }
+}
+
+fn write_loop(mut connection: Connection, mut queue: mpsc::Receiver<Work>) {
+    let mut batch = Vec::new();
+    while queue.blocking_recv_many(&mut batch, BATCH) > 0 {
+        commit(&mut connection, batch.drain(..));
+    }
+    let folded = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
+    if let Err(error) = folded {
+        tracing::warn!("the write-ahead log could not be folded back: {error}");
+    }
+}
+
+/// One transaction for the whole batch; a savepoint for each piece of work.
+fn commit(connection: &mut Connection, batch: impl Iterator<Item = Work>) {
+    let mut acks: Vec<Ack> = Vec::new();
+    let outcome = (|| {
+        let mut transaction =
+            connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        for work in batch {
+            let savepoint = transaction.savepoint()?;
+            let work = std::panic::AssertUnwindSafe(|| work(&savepoint));
+            // A panic drops the work's answer, which its caller sees as a closed store.
+            match std::panic::catch_unwind(work) {
+                Ok((true, ack)) => {
+                    savepoint.commit()?;
+                    acks.push(ack);
+                }
+                Ok((false, ack)) => {
+                    drop(savepoint);
+                    acks.push(ack);
+                }
+                Err(_) => drop(savepoint),
+            }
+        }
+        transaction.commit()
+    })();
+    let outcome = outcome.map_err(StoreError::from);
+    if let Err(error) = &outcome {
+        tracing::error!("a commit failed: {error}");
+    }
+    for ack in acks {
+        ack(outcome.as_ref().copied().map_err(|error| match error {
+            StoreError::Closed => StoreError::Closed,
+            StoreError::Sqlite(error) => StoreError::Sqlite(error.clone()),
+        }));
+    }
+}
+
+fn open_writer(path: &Path) -> anyhow::Result<Connection> {
+    create_private(path).with_context(|| format!("cannot create {}", path.display()))?;
+    let mut connection =
+        Connection::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    // auto_vacuum takes effect only on a new file and only before WAL.
+    connection
+        .execute_batch(
+            "PRAGMA auto_vacuum = INCREMENTAL;
+             PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA foreign_keys = ON;
+             PRAGMA trusted_schema = OFF;
+             PRAGMA journal_size_limit = 16777216;",
+        )
+        .with_context(|| format!("{} is not a usable SQLite database", path.display()))?;
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    anyhow::ensure!(
+        verdict == "ok",
+        "{} is damaged ({verdict}); restore a backup, or move it away to start anew",
+        path.display()
+    );
+    migrate::migrate(&mut connection)
+        .with_context(|| format!("cannot bring {} up to date", path.display()))?;
+    Ok(connection)
+}
+
+fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;")?;
+    Ok(connection)
+}
+
+/// What the collector knows of containers is for its owner alone: mode 0600 from the first byte.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+}
+
+#[cfg(test)]
+mod tests;
