@@ -1,0 +1,89 @@
+//! What a container's labels say to us. A label that cannot be read keeps its default and is
+//! logged by the caller; one bad label never hides a container.
+
+use std::collections::BTreeMap;
+
+/// Our labels and Compose's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    /// `maintenant.ignore`
+    pub is_ignored: bool,
+    /// `maintenant.group`
+    pub custom_group: String,
+    /// `maintenant.alert.severity`
+    pub alert_severity: String,
+    /// `maintenant.alert.restart_threshold`: restarts in ten minutes that make a loop
+    pub restart_threshold: i64,
+    /// `maintenant.alert.channels`, normalised to `a,b`
+    pub alert_channels: String,
+    pub compose: Option<Compose>,
+}
+
+/// A container's place in a Compose project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Compose {
+    pub project: String,
+    pub service: String,
+    /// The replica's number. `docker compose run` containers have none that lasts.
+    pub number: Option<String>,
+    pub working_dir: String,
+}
+
+impl Default for Labels {
+    fn default() -> Self {
+        Self {
+            is_ignored: false,
+            custom_group: String::new(),
+            alert_severity: "warning".to_owned(),
+            restart_threshold: 3,
+            alert_channels: String::new(),
+            compose: None,
+        }
+    }
+}
+
+impl Labels {
+    pub fn read(labels: &BTreeMap<String, String>) -> Self {
+        let get = |name: &str| labels.get(name).map_or("", |value| value.trim());
+        let default = Self::default();
+        Self {
+            is_ignored: matches!(
+                get("maintenant.ignore").to_ascii_lowercase().as_str(),
+                "true" | "1"
+            ),
+            custom_group: get("maintenant.group").to_owned(),
+            alert_severity: match get("maintenant.alert.severity").to_ascii_lowercase().as_str() {
+                severity @ ("critical" | "warning" | "info") => severity.to_owned(),
+                _ => default.alert_severity,
+            },
+            restart_threshold: get("maintenant.alert.restart_threshold")
+                .parse()
+                .ok()
+                .filter(|threshold| *threshold >= 1)
+                .unwrap_or(default.restart_threshold),
+            alert_channels: get("maintenant.alert.channels")
+                .split(',')
+                .map(str::trim)
+                .filter(|channel| !channel.is_empty())
+                .collect::<Vec<_>>()
+                .join(","),
+            compose: compose(get),
+        }
+    }
+}
+
+fn compose<'a>(get: impl Fn(&str) -> &'a str) -> Option<Compose> {
+    let (project, service) = (get("com.docker.compose.project"), get("com.docker.compose.service"));
+    if project.is_empty() || service.is_empty() {
+        return None;
+    }
+    // One-off containers carry a number too, and it is not theirs alone.
+    let one_off = get("com.docker.compose.oneoff").eq_ignore_ascii_case("true");
+    let number = get("com.docker.compose.container-number");
+    Some(Compose {
+        project: project.to_owned(),
+        service: service.to_owned(),
+        number: (!one_off && !number.is_empty()).then(|| number.to_owned()),
+        working_dir: get("com.docker.compose.project.working_dir").to_owned(),
+    })
+}

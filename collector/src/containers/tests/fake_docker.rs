@@ -1,0 +1,185 @@
+//! An engine on a unix socket that does on demand what a real one does rarely: refuse a call, hang,
+//! cut its event stream, send words nobody knows. The end-to-end tests run the same program
+//! against a real engine.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State as Shared};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+
+use crate::docker::Host;
+
+#[derive(Clone)]
+pub(super) struct FakeDocker(Arc<Inner>);
+
+struct Inner {
+    containers: Mutex<Vec<Value>>,
+    refused: Mutex<BTreeSet<&'static str>>,
+    hung: tokio::sync::watch::Sender<bool>,
+    events: broadcast::Sender<Option<String>>,
+    calls: Mutex<Vec<String>>,
+}
+
+impl FakeDocker {
+    /// Serves until the set of tasks is dropped.
+    pub(super) fn serve(folder: &std::path::Path) -> (Self, Host, JoinSet<()>) {
+        let path = folder.join("docker.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let fake = Self(Arc::new(Inner {
+            containers: Mutex::default(),
+            refused: Mutex::default(),
+            hung: tokio::sync::watch::Sender::new(false),
+            events: broadcast::channel(64).0,
+            calls: Mutex::default(),
+        }));
+        let app = Router::new().fallback(answer).with_state(fake.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        (fake, Host::Unix(path.to_str().unwrap().to_owned()), tasks)
+    }
+
+    /// A container as an inspection shows it.
+    pub(super) fn put(&self, id: &str, name: &str, state: &str) {
+        let mut containers = self.0.containers.lock().unwrap();
+        containers.retain(|container| container["Id"] != id);
+        let created = format!("2026-01-01T00:00:{:02}Z", containers.len());
+        containers.push(json!({
+            "Id": id, "Name": format!("/{name}"), "Created": created, "RestartCount": 0,
+            "State": {"Status": state, "Running": state == "running", "ExitCode": 0,
+                      "StartedAt": created, "FinishedAt": "0001-01-01T00:00:00Z"},
+            "Config": {"Image": "busybox:1", "Labels": {}}, "HostConfig": {},
+        }));
+    }
+
+    pub(super) fn label(&self, id: &str, labels: &Value) {
+        for container in self.0.containers.lock().unwrap().iter_mut() {
+            if container["Id"] == id {
+                container["Config"]["Labels"] = labels.clone();
+            }
+        }
+    }
+
+    /// The main process ends: the engine knows it and sends a `die`.
+    pub(super) fn end(&self, id: &str, code: i64) {
+        for container in self.0.containers.lock().unwrap().iter_mut() {
+            if container["Id"] == id {
+                container["State"]["Status"] = json!("exited");
+                container["State"]["Running"] = json!(false);
+                container["State"]["ExitCode"] = json!(code);
+                container["State"]["FinishedAt"] = json!(now().to_string());
+            }
+        }
+        self.event("die", id, &json!({"exitCode": code.to_string()}));
+    }
+
+    pub(super) fn remove(&self, id: &str) {
+        self.0.containers.lock().unwrap().retain(|container| container["Id"] != id);
+    }
+
+    /// Answers calls whose path ends so with 403, as a filtering proxy does.
+    pub(super) fn refuse(&self, path: &'static str) {
+        self.0.refused.lock().unwrap().insert(path);
+    }
+
+    /// Stops answering, without closing anything.
+    pub(super) fn hang(&self, hung: bool) {
+        self.0.hung.send_replace(hung);
+    }
+
+    pub(super) fn event(&self, action: &str, id: &str, attributes: &Value) {
+        let event = json!({
+            "Type": "container", "Action": action, "status": action, "id": id,
+            "Actor": {"ID": id, "Attributes": attributes},
+            "time": now().as_second(), "timeNano": i64::try_from(now().as_nanosecond()).unwrap(),
+        });
+        self.send(&format!("{event}\n"));
+    }
+
+    /// Raw bytes on the event stream.
+    pub(super) fn send(&self, text: &str) {
+        let _ = self.0.events.send(Some(text.to_owned()));
+    }
+
+    /// Ends every event stream.
+    pub(super) fn cut_events(&self) {
+        let _ = self.0.events.send(None);
+    }
+
+    /// How many calls had a path that ends so.
+    pub(super) fn calls(&self, path: &str) -> usize {
+        self.0.calls.lock().unwrap().iter().filter(|call| call.ends_with(path)).count()
+    }
+}
+
+fn now() -> jiff::Timestamp {
+    maintenant_serve::clock::now()
+}
+
+async fn answer(Shared(fake): Shared<FakeDocker>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    fake.0.calls.lock().unwrap().push(path.clone());
+    let mut hung = fake.0.hung.subscribe();
+    let _ = hung.wait_for(|hung| !hung).await;
+    if fake.0.refused.lock().unwrap().iter().any(|refused| path.ends_with(refused)) {
+        return (StatusCode::FORBIDDEN, "this path is not allowed").into_response();
+    }
+    let containers = fake.0.containers.lock().unwrap().clone();
+    let path = path.strip_prefix("/v1.41").unwrap_or(&path);
+    match path {
+        "/_ping" => "OK".into_response(),
+        "/version" => {
+            axum::Json(json!({"ApiVersion": "1.41", "Platform": {"Name": ""}})).into_response()
+        }
+        "/events" => events(&fake),
+        "/containers/json" => axum::Json(list(&containers)).into_response(),
+        _ => {
+            let id = path.trim_start_matches("/containers/").split('/').next().unwrap_or_default();
+            let found = containers.iter().find(|container| container["Id"] == id);
+            match found {
+                Some(container) if path.ends_with("/json") => {
+                    axum::Json(container.clone()).into_response()
+                }
+                Some(_) if path.ends_with("/logs") => logs(),
+                _ => (StatusCode::NOT_FOUND, r#"{"message":"No such container"}"#).into_response(),
+            }
+        }
+    }
+}
+
+fn list(containers: &[Value]) -> Value {
+    containers
+        .iter()
+        .map(|container| {
+            json!({
+                "Id": container["Id"], "Names": [container["Name"]], "Image": "busybox:1",
+                "State": container["State"]["Status"], "Status": "Up 2 hours (unhealthy)",
+                "Labels": container["Config"]["Labels"], "Ports": [{"Type": "a-new-protocol"}],
+            })
+        })
+        .collect()
+}
+
+fn logs() -> Response {
+    let line = b"2026-01-01T00:00:00.000000001Z last words\n";
+    let mut frame = vec![1, 0, 0, 0];
+    frame.extend(u32::try_from(line.len()).unwrap().to_be_bytes());
+    frame.extend(line);
+    frame.into_response()
+}
+
+fn events(fake: &FakeDocker) -> Response {
+    let receiver = fake.0.events.subscribe();
+    let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        let text = receiver.recv().await.ok().flatten()?;
+        Some((Ok::<_, Infallible>(Bytes::from(text)), receiver))
+    });
+    Body::from_stream(stream).into_response()
+}

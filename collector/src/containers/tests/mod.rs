@@ -1,0 +1,270 @@
+//! Facts about containers: pure decisions first, then the tables, then the watch against a fake
+//! engine for what a real one does not do on demand.
+
+mod fake_docker;
+mod following;
+mod storing;
+
+use jiff::Timestamp;
+use maintenant_api::containers::{Health, State};
+
+use super::labels::Labels;
+use super::model::{
+    Container, Exit, Facts, Observation, RestartPolicy, Seen, adopt, apply, compare, is_up,
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + second).unwrap()
+}
+
+fn facts(name: &str, restart_policy: RestartPolicy) -> Facts {
+    Facts {
+        name: name.to_owned(),
+        image: "busybox:1".to_owned(),
+        labels: Labels::default(),
+        has_health_check: false,
+        restart_policy,
+        stop_signal: 15,
+        restart_count: 0,
+        error_detail: String::new(),
+    }
+}
+
+fn seen(name: &str, state: State) -> Seen {
+    Seen {
+        external_id: format!("id-of-{name}"),
+        created_at: Some(at(0)),
+        facts: facts(name, RestartPolicy::No),
+        state,
+        health: None,
+        exit_code: None,
+        oom_killed: false,
+        started_at: Some(at(0)),
+        finished_at: None,
+    }
+}
+
+fn running(policy: RestartPolicy) -> Container {
+    let seen = Seen { facts: facts("web", policy), ..seen("web", State::Running) };
+    adopt(1, &seen, at(0))
+}
+
+fn describe(container: &Container) -> String {
+    let mut text = container.state.as_str().to_owned();
+    if let Some(health) = container.health {
+        text = format!("{text} {}", health.as_str());
+    }
+    match container.exit {
+        Some(Exit { code, reason, .. }) if container.state != State::Running => {
+            format!("{text} {code} {}", reason.as_str())
+        }
+        _ => text,
+    }
+}
+
+/// One event a second, as `die=137`, `kill=15`, `oom`, `start`, `healthy`, `wait=600`.
+fn play(mut container: Container, events: &str) -> (Container, Vec<String>) {
+    let mut second = 0;
+    let mut transitions = Vec::new();
+    for event in events.split_whitespace() {
+        second += 1;
+        let (word, number) = event.split_once('=').unwrap_or((event, "0"));
+        let number: i64 = number.parse().unwrap();
+        let observation = match word {
+            "start" => Observation::Started,
+            "die" => Observation::Died { code: number },
+            "oom" => Observation::OutOfMemory,
+            "kill" => Observation::Signalled { signal: number },
+            "pause" => Observation::Paused,
+            "unpause" => Observation::Unpaused,
+            "destroy" => Observation::Destroyed,
+            "wait" => {
+                second += number;
+                continue;
+            }
+            health => Observation::Health(Health::parse(health).unwrap()),
+        };
+        let (next, transition) = apply(&container, &observation, at(second));
+        if let Some(transition) = transition {
+            transitions.push(transition.new_state.as_str().to_owned());
+        }
+        container = next;
+    }
+    (container, transitions)
+}
+
+fn check(policy: RestartPolicy, events: &str, expected: &str) {
+    let (container, _) = play(running(policy), events);
+    assert_eq!(describe(&container), expected, "after `{events}`");
+}
+
+const NO: RestartPolicy = RestartPolicy::No;
+
+#[test]
+fn an_end_is_classified_by_what_came_before_it() {
+    check(NO, "die=0", "completed 0 completed");
+    check(NO, "die=3", "exited 3 error");
+    check(NO, "die=127", "exited 127 cannot_start");
+    check(NO, "die=139", "exited 139 signal");
+    check(NO, "die=137", "exited 137 signal");
+    check(NO, "oom die=137", "exited 137 oom_killed");
+    check(NO, "kill=15 kill=9 die=137", "exited 137 requested");
+    check(NO, "kill=15 die=0", "completed 0 requested");
+}
+
+#[test]
+fn a_signal_is_not_an_end() {
+    check(NO, "kill=10", "running");
+    check(NO, "kill=15", "running");
+    check(NO, "kill=10 die=1", "exited 1 error");
+    check(NO, "kill=15 wait=600 die=1", "exited 1 error");
+}
+
+#[test]
+fn an_out_of_memory_kill_of_a_child_does_not_colour_a_later_end() {
+    check(NO, "oom die=137 start die=1", "exited 1 error");
+}
+
+#[test]
+fn the_restart_policy_says_what_follows_an_end() {
+    check(RestartPolicy::Always, "die=0", "restarting 0 completed");
+    check(RestartPolicy::UnlessStopped, "die=1", "restarting 1 error");
+    check(RestartPolicy::Always, "kill=15 die=143", "exited 143 requested");
+    check(RestartPolicy::OnFailure(0), "die=0", "completed 0 completed");
+    check(RestartPolicy::OnFailure(0), "die=1", "restarting 1 error");
+    check(RestartPolicy::OnFailure(1), "die=7 start die=7", "exited 7 error");
+}
+
+#[test]
+fn a_restart_loop_is_counted_and_every_end_is_a_transition() {
+    let events = "die=7 start die=7 start die=7 start die=7 start die=7";
+    let (container, transitions) = play(running(RestartPolicy::OnFailure(4)), events);
+    assert_eq!(container.facts.restart_count, 4);
+    assert_eq!(describe(&container), "exited 7 error");
+    assert_eq!(transitions.iter().filter(|state| *state != "running").count(), 5);
+}
+
+#[test]
+fn health_is_of_a_running_process_only() {
+    check(NO, "unhealthy", "running unhealthy");
+    check(NO, "unhealthy die=1", "exited 1 error");
+    check(NO, "unhealthy die=1 start", "running starting");
+}
+
+#[test]
+fn pausing_is_neither_an_end_nor_up() {
+    check(NO, "pause", "paused");
+    check(NO, "pause unpause", "running");
+    let (paused, _) = play(running(NO), "pause");
+    assert_eq!(is_up(&paused), Some(false));
+}
+
+#[test]
+fn what_was_never_meant_to_run_now_is_neither_up_nor_down() {
+    let (completed, _) = play(running(NO), "die=0");
+    assert_eq!(is_up(&completed), None);
+    assert_eq!(is_up(&adopt(1, &seen("x", State::Created), at(0))), None);
+    let (unhealthy, _) = play(running(NO), "unhealthy");
+    assert_eq!(is_up(&unhealthy), Some(false));
+    assert_eq!(is_up(&running(NO)), Some(true));
+}
+
+#[test]
+fn repeated_and_replayed_events_change_nothing() {
+    let (_, transitions) = play(running(NO), "start start healthy healthy");
+    assert_eq!(transitions, ["running"], "only the change of health");
+    let (container, _) = play(running(NO), "die=3");
+    let (after, transition) = apply(&container, &Observation::Started, at(0));
+    assert!(transition.is_none());
+    assert_eq!(after.state, State::Exited);
+}
+
+#[test]
+fn a_missed_end_is_found_by_comparing_and_dated_by_the_engine() {
+    let ended = Seen { exit_code: Some(3), finished_at: Some(at(5)), ..seen("web", State::Exited) };
+    let (container, transition) = compare(&running(NO), &ended, at(60));
+    assert_eq!(describe(&container), "exited 3 error");
+    assert_eq!(transition.unwrap().at, at(5));
+}
+
+#[test]
+fn comparing_does_not_unlearn_what_events_told() {
+    let (container, _) = play(running(NO), "kill=15 die=137");
+    let ended = Seen {
+        exit_code: Some(137),
+        finished_at: container.finished_at,
+        ..seen("web", State::Exited)
+    };
+    let (after, transition) = compare(&container, &ended, at(60));
+    assert!(transition.is_none());
+    assert_eq!(describe(&after), "exited 137 requested");
+}
+
+#[test]
+fn the_kernels_verdict_arrives_late_and_wins() {
+    let (container, _) = play(running(NO), "die=137");
+    let ended = Seen {
+        exit_code: Some(137),
+        oom_killed: true,
+        finished_at: container.finished_at,
+        ..seen("web", State::Exited)
+    };
+    let (after, _) = compare(&container, &ended, at(60));
+    assert_eq!(describe(&after), "exited 137 oom_killed");
+}
+
+#[test]
+fn a_recreated_container_keeps_its_row_and_nothing_of_its_last_run() {
+    let (container, _) = play(running(NO), "unhealthy die=3");
+    let again = Seen {
+        external_id: "another".to_owned(),
+        started_at: Some(at(30)),
+        ..seen("web", State::Running)
+    };
+    let (after, transition) = compare(&container, &again, at(31));
+    assert_eq!((after.id, after.external_id.as_str()), (container.id, "another"));
+    assert_eq!(after.exit, None);
+    assert_eq!(transition.unwrap().new_state, State::Running);
+}
+
+#[test]
+fn identity_is_the_compose_service_else_the_name() {
+    let identity = |labels: &[(&str, &str)]| {
+        let labels = labels
+            .iter()
+            .map(|(name, value)| (format!("com.docker.compose.{name}"), (*value).into()));
+        Facts { labels: Labels::read(&labels.collect()), ..facts("shop-web-1", NO) }.identity()
+    };
+    let service = [("project", "shop"), ("service", "web"), ("container-number", "1")];
+    assert_eq!(identity(&service), "compose:shop/web/1");
+    assert_eq!(identity(&[]), "name:shop-web-1");
+    let run = [&service[..], &[("oneoff", "True")]].concat();
+    assert_eq!(identity(&run), "name:shop-web-1", "`docker compose run` shares the number");
+}
+
+#[test]
+fn labels_are_read_and_bad_ones_keep_their_default() {
+    let read = |pairs: &[(&str, &str)]| {
+        let pairs =
+            pairs.iter().map(|(name, value)| (format!("maintenant.{name}"), (*value).into()));
+        Labels::read(&pairs.collect())
+    };
+    let labels = read(&[
+        ("ignore", "TRUE"),
+        ("group", " shop "),
+        ("alert.severity", "Critical"),
+        ("alert.restart_threshold", "5"),
+        ("alert.channels", "ops, , mail "),
+    ]);
+    assert!(labels.is_ignored);
+    assert_eq!(labels.custom_group, "shop");
+    assert_eq!(labels.alert_severity, "critical");
+    assert_eq!(labels.restart_threshold, 5);
+    assert_eq!(labels.alert_channels, "ops,mail");
+    let bad = read(&[
+        ("ignore", "perhaps"),
+        ("alert.severity", "apocalyptic"),
+        ("alert.restart_threshold", "0"),
+    ]);
+    assert_eq!(bad, Labels::default());
+}

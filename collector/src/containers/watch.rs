@@ -1,0 +1,686 @@
+//! Following Docker: one task owns what is known of containers.
+//!
+//! A session subscribes to events, then lists and inspects, then applies: the events that came
+//! meanwhile first, the inspections after them, because an inspection loses against any event
+//! received since it began. A ping every few seconds tells a hung engine from a quiet one.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+use maintenant_api::containers::State;
+use maintenant_serve::clock;
+use maintenant_serve::logging::foreign;
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::inventory::{Inventory, to_wire};
+use super::logs;
+use super::model::{Container, Observation, Pending, Seen, Transition, adopt, apply, compare};
+use super::observe::{facts_of, observe, seen, seen_in_list};
+use super::sql::{self, Change};
+use crate::docker::{Docker, DockerError, Event, Host, LogsQuery};
+use crate::http::events::EventBus;
+use crate::runtime::RuntimeState;
+use crate::store::Store;
+use crate::tasks::Job;
+
+/// How often what is done.
+#[derive(Debug, Clone, Copy)]
+pub struct Periods {
+    pub ping: Duration,
+    pub resync: Duration,
+    /// Resync where events are refused.
+    pub poll: Duration,
+}
+
+impl Default for Periods {
+    fn default() -> Self {
+        Self {
+            ping: Duration::from_secs(5),
+            resync: Duration::from_mins(5),
+            poll: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Inspections under way at once.
+const INSPECTIONS: usize = 16;
+/// Events waiting to be applied; more end the session, and the next one lists anew.
+const EVENTS: usize = 4096;
+/// Reads of last log lines under way at once.
+const SNIPPETS: usize = 4;
+const SNIPPET_LINES: usize = 50;
+const SNIPPET_BYTES: usize = 10 * 1024;
+/// Changes kept for a store that does not take them.
+const UNSAVED: usize = 10_000;
+
+/// Follows one engine for the life of the process.
+pub struct Watch {
+    host: Host,
+    periods: Periods,
+    store: Store,
+    events: EventBus,
+    runtime: RuntimeState,
+    connection: watch::Sender<Option<Docker>>,
+    inventory: watch::Sender<Inventory>,
+    known: Known,
+    deleted: mpsc::Receiver<i64>,
+    /// Changes the store has not taken yet.
+    unsaved: Vec<Change>,
+    snippets: JoinSet<()>,
+    snippet_permits: Arc<tokio::sync::Semaphore>,
+}
+
+/// What is known: the live containers, found by id, by Docker's id and by identity.
+#[derive(Debug, Default)]
+struct Known {
+    live: BTreeMap<i64, Arc<Container>>,
+    by_external: HashMap<String, i64>,
+    by_identity: HashMap<String, i64>,
+    /// Docker ids whose row went on to a newer container: Compose keeps the old one for a moment.
+    superseded: HashSet<String>,
+    last_container_id: i64,
+    last_transition_id: i64,
+    observed_until: Option<Timestamp>,
+    /// Spans were closed at the last moment of observation; the next resync opens them again.
+    spans_closed: bool,
+}
+
+impl Known {
+    fn by_external_id(&self, external_id: &str) -> Option<&Arc<Container>> {
+        self.live.get(self.by_external.get(external_id)?)
+    }
+
+    fn put(&mut self, container: Arc<Container>) {
+        let before = self.forget(container.id);
+        if container.archived_at.is_none() {
+            if let Some(before) = before
+                && before.external_id != container.external_id
+            {
+                self.superseded.insert(before.external_id.clone());
+            }
+            self.by_external.insert(container.external_id.clone(), container.id);
+            self.by_identity.insert(container.identity.clone(), container.id);
+            self.live.insert(container.id, container);
+        }
+    }
+
+    fn forget(&mut self, id: i64) -> Option<Arc<Container>> {
+        let container = self.live.remove(&id)?;
+        self.by_external.remove(&container.external_id);
+        if self.by_identity.get(&container.identity) == Some(&id) {
+            self.by_identity.remove(&container.identity);
+        }
+        Some(container)
+    }
+}
+
+/// The ends that others read from.
+#[derive(Clone)]
+pub struct Watched {
+    pub inventory: watch::Receiver<Inventory>,
+    /// The engine, while it is heard.
+    pub docker: watch::Receiver<Option<Docker>>,
+    /// Takes the ids of containers whose rows were deleted.
+    pub deleted: mpsc::Sender<i64>,
+}
+
+impl Watch {
+    pub async fn new(
+        host: Host,
+        periods: Periods,
+        store: Store,
+        events: EventBus,
+        runtime: RuntimeState,
+    ) -> anyhow::Result<(Self, Watched)> {
+        let loaded = store.read(sql::load).await?;
+        let mut known = Known {
+            last_container_id: loaded.last_container_id,
+            last_transition_id: loaded.last_transition_id,
+            observed_until: loaded.observed_until,
+            ..Known::default()
+        };
+        for container in loaded.containers {
+            known.put(Arc::new(container));
+        }
+        let (inventory, inventory_reader) =
+            watch::channel(Inventory::new(known.live.values().cloned().collect()));
+        let (connection, docker) = watch::channel(None);
+        let (deletions, deleted) = mpsc::channel(64);
+        let watch = Self {
+            host,
+            periods,
+            store,
+            events,
+            runtime,
+            connection,
+            inventory,
+            known,
+            deleted,
+            unsaved: Vec::new(),
+            snippets: JoinSet::new(),
+            snippet_permits: Arc::new(tokio::sync::Semaphore::new(SNIPPETS)),
+        };
+        Ok((watch, Watched { inventory: inventory_reader, docker, deleted: deletions }))
+    }
+}
+
+impl Job for Watch {
+    const NAME: &'static str = "docker";
+
+    async fn run(&mut self, _now: Timestamp) -> anyhow::Result<()> {
+        let error = match self.session().await {
+            Err(error) => error,
+            Ok(never) => match never {},
+        };
+        self.connection.send_replace(None);
+        self.runtime.lost(error.to_string(), clock::now());
+        Err(error.into())
+    }
+}
+
+/// What wakes a session.
+enum Wake {
+    Events,
+    Ping,
+    Resync,
+    Deleted(i64),
+    Lost(DockerError),
+}
+
+impl Watch {
+    /// One connection to the engine, from subscribing to its loss.
+    async fn session(&mut self) -> Result<std::convert::Infallible, DockerError> {
+        let docker = Docker::connect(&self.host).await?;
+        let (sender, mut received) = mpsc::channel(EVENTS);
+        let since = clock::now()
+            .saturating_sub(SignedDuration::try_from(self.host.clock_skew()).unwrap_or_default())
+            .unwrap_or(Timestamp::UNIX_EPOCH);
+        let mut reader = JoinSet::new();
+        let events = docker.events(since);
+        reader.spawn(read_events(events, sender));
+        let mut events_refused = false;
+        self.runtime.set_degraded(EVENTS_FEATURE, None);
+
+        self.close_spans().await;
+        self.connection.send_replace(Some(docker.clone()));
+        self.resync(&docker, &mut received).await?;
+        tracing::info!(
+            containers = self.known.live.len(),
+            api_version = docker.api_version(),
+            "Docker is being watched"
+        );
+
+        let mut pings = tokio::time::interval(self.periods.ping);
+        pings.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut next_resync = tokio::time::Instant::now() + self.periods.resync;
+        let mut batch = Vec::new();
+        loop {
+            let wake = tokio::select! {
+                count = received.recv_many(&mut batch, EVENTS), if !events_refused => match count {
+                    0 => Wake::Lost(match reader.join_next().await {
+                        Some(Ok(error)) => error,
+                        _ => DockerError::Unreadable("the event reader ended".to_owned()),
+                    }),
+                    _ => Wake::Events,
+                },
+                _ = pings.tick() => Wake::Ping,
+                () = tokio::time::sleep_until(next_resync) => Wake::Resync,
+                Some(id) = self.deleted.recv() => Wake::Deleted(id),
+            };
+            match wake {
+                Wake::Events => {
+                    let unsettled = self.apply_events(std::mem::take(&mut batch)).await;
+                    self.look_again(&docker, &unsettled, received.is_empty()).await?;
+                    self.runtime.observed(clock::now());
+                    if unsettled.resync {
+                        next_resync = tokio::time::Instant::now();
+                    }
+                }
+                Wake::Ping => {
+                    docker.ping().await?;
+                    self.observed(clock::now()).await;
+                }
+                Wake::Resync => {
+                    self.resync(&docker, &mut received).await?;
+                    let period =
+                        if events_refused { self.periods.poll } else { self.periods.resync };
+                    next_resync = tokio::time::Instant::now() + period;
+                }
+                Wake::Deleted(id) => {
+                    self.known.forget(id);
+                    self.publish_inventory();
+                }
+                Wake::Lost(DockerError::Refused(why)) => {
+                    events_refused = true;
+                    self.runtime.set_degraded(EVENTS_FEATURE, Some(("GET /events", why)));
+                    next_resync = tokio::time::Instant::now() + self.periods.poll;
+                }
+                Wake::Lost(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Lists, inspects, and settles every difference.
+    async fn resync(
+        &mut self,
+        docker: &Docker,
+        received: &mut mpsc::Receiver<Event>,
+    ) -> Result<(), DockerError> {
+        let listed = docker.list().await?;
+        let ids: Vec<String> = listed.iter().map(|listed| listed.id.clone()).collect();
+        let mut inspected = self.inspect(docker, &ids).await?;
+        if let Inspections::Refused = inspected {
+            inspected = Inspections::Seen(listed.iter().map(seen_in_list).collect());
+        }
+        let Inspections::Seen(mut inspected) = inspected else { return Ok(()) };
+
+        let mut touched = BTreeSet::new();
+        let mut batch = Vec::new();
+        while let Ok(event) = received.try_recv() {
+            touched.insert(event.actor.id.clone());
+            batch.push(event);
+        }
+        self.apply_events(batch).await;
+
+        let now = clock::now();
+        let mut changes = Vec::new();
+        // Two containers of one identity exist while Compose replaces one: the newer one is it.
+        inspected.sort_by_key(|seen| std::cmp::Reverse(seen.created_at));
+        let mut identities = HashSet::new();
+        inspected.retain(|seen| identities.insert(seen.facts.identity()));
+        for seen in &inspected {
+            if !touched.contains(&seen.external_id) {
+                self.settle(seen, now, &mut changes).await;
+            }
+        }
+        let present: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
+        self.known.superseded.retain(|id| present.contains(id.as_str()));
+        let gone: Vec<Arc<Container>> = self
+            .known
+            .live
+            .values()
+            .filter(|container| {
+                let id = container.external_id.as_str();
+                !present.contains(id) && !touched.contains(id)
+            })
+            .cloned()
+            .collect();
+        for container in gone {
+            let (next, _) = apply(
+                &container,
+                &Observation::Destroyed,
+                now.max(container.pending.last_event_at.unwrap_or(now)),
+            );
+            self.note(next, None, now, &mut changes);
+        }
+        self.known.spans_closed = false;
+        self.commit(changes).await;
+        self.observed(now).await;
+        self.runtime.connected(docker.api_version(), now);
+        Ok(())
+    }
+
+    /// Inspects containers a few at a time. One that is gone meanwhile is left out.
+    async fn inspect(&self, docker: &Docker, ids: &[String]) -> Result<Inspections, DockerError> {
+        let mut answers = futures_util::stream::iter(ids.to_vec())
+            .map(|id| async move { docker.inspect(&id).await })
+            .buffer_unordered(INSPECTIONS);
+        let mut all = Vec::with_capacity(ids.len());
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(inspected) => all.push(seen(&inspected)),
+                Err(DockerError::NotFound) => {}
+                Err(DockerError::Refused(why)) => {
+                    let refused = Some(("GET /containers/{id}/json", why));
+                    self.runtime.set_degraded(INSPECT_FEATURE, refused);
+                    return Ok(Inspections::Refused);
+                }
+                // One odd container must not hide the others.
+                Err(DockerError::Failed(why) | DockerError::Unreadable(why)) => {
+                    tracing::warn!("a container cannot be inspected: {}", foreign(&why));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.runtime.set_degraded(INSPECT_FEATURE, None);
+        Ok(Inspections::Seen(all))
+    }
+
+    /// Applies events in their order and says what needs a closer look.
+    async fn apply_events(&mut self, batch: Vec<Event>) -> Unsettled {
+        let mut unsettled = Unsettled::default();
+        let mut changes = Vec::new();
+        for event in batch {
+            let Some(observation) = observe(&event) else { continue };
+            let now = clock::now();
+            // An engine whose clock is ahead must not date things into the future.
+            let at = event.at().map_or(now, |at| at.min(now));
+            let id = &event.actor.id;
+            let container = match self.known.by_external_id(id) {
+                Some(container) => container.clone(),
+                None if observation == Observation::Destroyed => {
+                    self.known.superseded.remove(id);
+                    continue;
+                }
+                None if self.known.superseded.contains(id) => continue,
+                None => {
+                    let seen = Seen {
+                        external_id: id.clone(),
+                        created_at: Some(at),
+                        facts: facts_of(&event),
+                        state: State::Created,
+                        health: None,
+                        exit_code: None,
+                        oom_killed: false,
+                        started_at: None,
+                        finished_at: None,
+                    };
+                    let Some(container) = self.settle(&seen, at, &mut changes).await else {
+                        continue;
+                    };
+                    container
+                }
+            };
+            let (next, transition) = apply(&container, &observation, at);
+            match observation {
+                Observation::Destroyed => {
+                    // Its identity may live on in a container that stood in its shadow.
+                    unsettled.resync |= next.archived_at.is_some();
+                }
+                Observation::Signalled { .. } | Observation::OutOfMemory => {}
+                _ => {
+                    unsettled.look.insert(id.clone());
+                }
+            }
+            let available_from = transition.as_ref().map_or(at, |transition| transition.at);
+            self.note(next, transition, available_from, &mut changes);
+        }
+        self.commit(changes).await;
+        unsettled
+    }
+
+    /// Inspects what events touched. State is taken over only when no event waits: one that does
+    /// knows better.
+    async fn look_again(
+        &mut self,
+        docker: &Docker,
+        unsettled: &Unsettled,
+        quiet: bool,
+    ) -> Result<(), DockerError> {
+        let ids: Vec<String> = unsettled.look.iter().cloned().collect();
+        let Inspections::Seen(inspected) = self.inspect(docker, &ids).await? else { return Ok(()) };
+        let now = clock::now();
+        let mut changes = Vec::new();
+        for seen in inspected {
+            if quiet {
+                self.settle(&seen, now, &mut changes).await;
+            } else if let Some(container) = self.known.by_external_id(&seen.external_id).cloned() {
+                let next = Container {
+                    identity: seen.facts.identity(),
+                    facts: seen.facts,
+                    ..(*container).clone()
+                };
+                self.note(next, None, now, &mut changes);
+            }
+        }
+        self.commit(changes).await;
+        Ok(())
+    }
+
+    /// Brings what is known in line with an inspection: the same container, a recreated one, one
+    /// that comes back, or a new one.
+    async fn settle(
+        &mut self,
+        seen: &Seen,
+        now: Timestamp,
+        changes: &mut Vec<Change>,
+    ) -> Option<Arc<Container>> {
+        let identity = seen.facts.identity();
+        let known = self
+            .known
+            .by_external_id(&seen.external_id)
+            .or_else(|| self.known.live.get(self.known.by_identity.get(&identity)?));
+        let mut known = known.cloned();
+        if known.is_none() {
+            let archived = self.store.read(move |db| sql::find_archived(db, &identity)).await;
+            known = archived.ok().flatten().map(Arc::new);
+        }
+        let Some(container) = known else {
+            self.known.last_container_id += 1;
+            let container = adopt(self.known.last_container_id, seen, now);
+            let container = self.note(container, None, now, changes);
+            if let Some(change) = changes.last_mut() {
+                change.is_new = true;
+            }
+            return Some(container);
+        };
+        let (next, transition) = compare(&container, seen, now);
+        let revived = container.archived_at.is_some();
+        if next == *container && !self.known.spans_closed {
+            return Some(container);
+        }
+        let at = match &transition {
+            // A gap is not up or down: after one, availability counts from now.
+            Some(transition) if !self.known.spans_closed && !revived => transition.at,
+            _ => now,
+        };
+        Some(self.note(next, transition, at, changes))
+    }
+
+    /// Takes a container's new form over and queues it for the store.
+    fn note(
+        &mut self,
+        container: Container,
+        transition: Option<Transition>,
+        available_from: Timestamp,
+        changes: &mut Vec<Change>,
+    ) -> Arc<Container> {
+        let transition = transition.map(|transition| {
+            self.known.last_transition_id += 1;
+            Transition { id: self.known.last_transition_id, ..transition }
+        });
+        // A name or service that another live container claims now is that one's.
+        if let Some(other) = self.known.by_identity.get(&container.identity).copied()
+            && other != container.id
+            && container.archived_at.is_none()
+            && let Some(other) = self.known.live.get(&other).cloned()
+        {
+            let archived = Container { archived_at: Some(available_from), ..(*other).clone() };
+            let archived = Arc::new(archived);
+            self.known.forget(archived.id);
+            let transition = None;
+            changes.push(Change { container: archived, transition, available_from, is_new: false });
+        }
+        let container = Arc::new(container);
+        self.known.put(container.clone());
+        let change =
+            Change { container: container.clone(), transition, available_from, is_new: false };
+        changes.push(change);
+        container
+    }
+
+    /// Stores changes, then tells of them. A store that fails does not stop the watch: what it did
+    /// not take is offered again.
+    async fn commit(&mut self, changes: Vec<Change>) {
+        if changes.is_empty() && self.unsaved.is_empty() {
+            return;
+        }
+        self.unsaved.extend(changes.iter().cloned());
+        let offered = Arc::new(std::mem::take(&mut self.unsaved));
+        let writing = offered.clone();
+        if let Err(error) = self.store.write(move |tx| sql::save(tx, &writing)).await {
+            tracing::error!(
+                changes = offered.len(),
+                "container changes could not be stored and will be offered again: {error}"
+            );
+            let excess = offered.len().saturating_sub(UNSAVED);
+            self.unsaved = offered.iter().skip(excess).cloned().collect();
+        }
+        if changes.is_empty() {
+            return;
+        }
+        self.publish_inventory();
+        for change in &changes {
+            self.tell(change);
+        }
+    }
+
+    fn publish_inventory(&self) {
+        let containers = self.known.live.values().cloned().collect();
+        self.inventory.send_replace(Inventory::new(containers));
+    }
+
+    fn tell(&mut self, change: &Change) {
+        let container = &change.container;
+        if container.archived_at.is_some() {
+            let data = json!({"id": container.id, "archived_at": container.archived_at});
+            return self.events.publish("container.archived", &data);
+        }
+        let Some(transition) = &change.transition else {
+            if change.is_new {
+                self.events.publish("container.discovered", &to_wire(container, true));
+            }
+            return;
+        };
+        tracing::info!(
+            container.id,
+            "container `{}` is {}{}",
+            foreign(&container.facts.name),
+            transition.new_state.as_str(),
+            transition.exit.map(|exit| format!(", exit code {}", exit.code)).unwrap_or_default()
+        );
+        if transition.previous_state != transition.new_state {
+            let data = json!({
+                "id": container.id,
+                "state": transition.new_state,
+                "previous_state": transition.previous_state,
+                "health_status": transition.new_health,
+                "exit_code": transition.exit.map(|exit| exit.code),
+                "timestamp": transition.at,
+            });
+            self.events.publish("container.state_changed", &data);
+        }
+        if transition.previous_health != transition.new_health && transition.new_health.is_some() {
+            let data = json!({
+                "id": container.id,
+                "health_status": transition.new_health,
+                "previous_health": transition.previous_health,
+                "timestamp": transition.at,
+            });
+            self.events.publish("container.health_changed", &data);
+        }
+        if transition.is_end() {
+            self.keep_last_lines(container, transition);
+        }
+    }
+
+    /// Reads the last log lines of a run that ended, beside the watch.
+    fn keep_last_lines(&mut self, container: &Container, transition: &Transition) {
+        let Some(docker) = self.connection.borrow().clone() else { return };
+        while self.snippets.try_join_next().is_some() {}
+        let permits = self.snippet_permits.clone();
+        let (store, runtime) = (self.store.clone(), self.runtime.clone());
+        let (id, transition_id) = (container.external_id.clone(), transition.id);
+        let query = LogsQuery {
+            stdout: true,
+            stderr: true,
+            follow: false,
+            tail: 0,
+            since: container.pending.previous_end,
+            // An end is dated after its last line, and cut to a millisecond.
+            until: transition.at.checked_add(SignedDuration::from_millis(1)).ok(),
+        };
+        self.snippets.spawn(async move {
+            let Ok(_permit) = permits.acquire().await else { return };
+            let deadline = Duration::from_secs(5);
+            let reading = logs::read(&docker, &id, query, SNIPPET_LINES);
+            let lines = match tokio::time::timeout(deadline, reading).await {
+                Ok(Ok((lines, _))) => lines,
+                Ok(Err(DockerError::Refused(why))) => {
+                    let refused = Some(("GET /containers/{id}/logs", why));
+                    return runtime.set_degraded(LOGS_FEATURE, refused);
+                }
+                _ => return,
+            };
+            runtime.set_degraded(LOGS_FEATURE, None);
+            let snippet = logs::snippet(&lines, SNIPPET_LINES, SNIPPET_BYTES);
+            if snippet.is_empty() {
+                return;
+            }
+            let saved =
+                store.write(move |tx| sql::save_log_snippet(tx, transition_id, &snippet)).await;
+            if let Err(error) = saved {
+                tracing::warn!("last log lines could not be stored: {error}");
+            }
+        });
+    }
+
+    /// What was known held until the last observation, and no longer.
+    async fn close_spans(&mut self) {
+        let heard = self.runtime.get().observed_until;
+        let Some(observed_until) = heard.max(self.known.observed_until) else { return };
+        match self.store.write(move |tx| sql::close_spans(tx, observed_until)).await {
+            Ok(()) => self.known.spans_closed = true,
+            Err(error) => tracing::error!("availability could not be closed: {error}"),
+        }
+        // Events of the gap are not replayed reliably: what explains an end is no longer known.
+        for container in self.known.live.values_mut() {
+            let last_event_at = container.pending.last_event_at;
+            let pending = Pending { last_event_at, ..Pending::default() };
+            if container.pending != pending {
+                *container = Arc::new(Container { pending, ..(**container).clone() });
+            }
+        }
+    }
+
+    async fn observed(&mut self, now: Timestamp) {
+        self.runtime.observed(now);
+        self.known.observed_until = Some(now);
+        if let Err(error) = self.store.write(move |tx| sql::save_observed_until(tx, now)).await {
+            tracing::error!("the time of observation could not be stored: {error}");
+        }
+        if !self.unsaved.is_empty() {
+            self.commit(Vec::new()).await;
+        }
+    }
+}
+
+/// What the runtime status calls the loss of a call.
+pub const LOGS_FEATURE: &str = "container logs cannot be read";
+const EVENTS_FEATURE: &str = "changes are seen by listing every 10 seconds, not as they happen";
+const INSPECT_FEATURE: &str = "restarts, exit times and causes are known only as lists tell them";
+
+enum Inspections {
+    Seen(Vec<Seen>),
+    Refused,
+}
+
+/// What events left open.
+#[derive(Debug, Default)]
+struct Unsettled {
+    look: BTreeSet<String>,
+    resync: bool,
+}
+
+/// Takes events off the stream at once: an engine drops events of a slow reader silently.
+async fn read_events<S>(mut events: S, sender: mpsc::Sender<Event>) -> DockerError
+where
+    S: futures_util::Stream<Item = Result<Event, DockerError>> + Unpin,
+{
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                if sender.try_send(event).is_err() {
+                    return DockerError::Unreadable("more events than can be applied".to_owned());
+                }
+            }
+            Err(error) => return error,
+        }
+    }
+    DockerError::Unreachable("the event stream ended".to_owned())
+}
