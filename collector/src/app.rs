@@ -1,0 +1,142 @@
+//! Wiring: the only file that knows every dimension. Opens the store, starts the jobs, serves,
+//! and takes all of it down again in order.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use jiff::Timestamp;
+use maintenant_serve::guard::{BodyLimits, guarded};
+use maintenant_serve::listener::{Drain, Listener, serve_all};
+use maintenant_serve::process::drained_by_signals;
+use maintenant_serve::settings::Address;
+use maintenant_serve::tls::Tls;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Access, Config};
+use crate::containers::inventory::Inventory;
+use crate::containers::routes::Containers;
+use crate::containers::sql;
+use crate::containers::watch::{Periods, Watch, Watched};
+use crate::http::events::EventBus;
+use crate::http::{AppState, router};
+use crate::runtime::{Runtime, RuntimeState};
+use crate::store::retention::{Keep, Retention};
+use crate::store::{Lock, Store, Writer};
+use crate::tasks::{Backoff, Supervisor};
+
+const JOB_GRACE: Duration = Duration::from_secs(5);
+
+const KEEPS: [Keep; 3] = [
+    Keep { what: "container transitions", days: 90, delete: sql::delete_old_transitions },
+    Keep { what: "container availability", days: 400, delete: sql::delete_old_spans },
+    Keep { what: "archived containers", days: 30, delete: sql::delete_old_archived },
+];
+
+/// A collector at work: its jobs run, its routes can be served.
+pub struct Collector {
+    state: AppState,
+    supervisor: Supervisor,
+    writer: Writer,
+    _lock: Lock,
+}
+
+impl Collector {
+    /// Opens the database and starts the jobs. It needs no Docker to start.
+    pub async fn start(
+        config: &Config,
+        mut lock: Lock,
+        drain: CancellationToken,
+        now: Timestamp,
+    ) -> anyhow::Result<Self> {
+        let _ = lock.describe(&format!("collector on {}", config.address));
+        let (store, writer) = open(&config.db).await?;
+        let events = EventBus::new(now);
+        let mut supervisor = Supervisor::default();
+        let name = if config.docker.is_some() { "docker" } else { "none" };
+        let runtime = RuntimeState::new(Runtime::new(name, now));
+        let watched = match &config.docker {
+            Some(host) => {
+                let (watch, watched) = Watch::new(
+                    host.clone(),
+                    Periods::default(),
+                    store.clone(),
+                    events.clone(),
+                    runtime.clone(),
+                )
+                .await?;
+                let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
+                supervisor.follow(backoff, watch);
+                watched
+            }
+            None => nothing_watched(),
+        };
+        let retention = Retention { store: store.clone(), keeps: KEEPS.into() };
+        supervisor.every(Duration::from_hours(1), retention);
+        let state = AppState {
+            store,
+            events,
+            runtime,
+            containers: Containers::new(watched),
+            jobs: supervisor.statuses(),
+            edition: config.edition,
+            organisation_name: config.organisation_name.as_str().into(),
+            drain,
+        };
+        Ok(Self { state, supervisor, writer, _lock: lock })
+    }
+
+    /// The REST API.
+    pub fn routes(&self, access: Access) -> Router {
+        router(self.state.clone(), access)
+    }
+
+    /// Ends the jobs, then closes the store. Call it when nothing is served any more.
+    pub async fn stop(self) {
+        tracing::info!("stopping: jobs");
+        self.supervisor.stop(JOB_GRACE).await;
+        tracing::info!("stopping: closing the store");
+        drop(self.state);
+        if tokio::time::timeout(JOB_GRACE, self.writer.join()).await.is_err() {
+            tracing::warn!("the store is still in use and was left to the kernel");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+async fn open(path: &Path) -> anyhow::Result<(Store, Writer)> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || Store::open(&path)).await?
+}
+
+fn nothing_watched() -> Watched {
+    Watched {
+        inventory: tokio::sync::watch::channel(Inventory::default()).1,
+        docker: tokio::sync::watch::channel(None).1,
+        deleted: tokio::sync::mpsc::channel(1).0,
+    }
+}
+
+/// The program `maintenant-collector`, from lock to last commit.
+pub async fn run(config: Config, now: Timestamp) -> anyhow::Result<()> {
+    let lock = Lock::try_take(&config.db)?;
+    let drain = Drain::default();
+    let listener = bind(&config).await?;
+    let collector = Collector::start(&config, lock, drain.begin.clone(), now).await?;
+    let app = guarded(collector.routes(config.access.clone()), BodyLimits::default());
+    tracing::info!(address = listener.address(), "listening");
+    drained_by_signals(&drain, serve_all(vec![(listener, app)], &drain)).await;
+    collector.stop().await;
+    Ok(())
+}
+
+/// Binds the configured address, with TLS where it is configured.
+pub async fn bind(config: &Config) -> anyhow::Result<Listener> {
+    let tls = config.tls.clone().map(Tls::load).transpose().context("TLS")?.map(Arc::new);
+    if config.access.token.is_none() && !matches!(config.address, Address::Unix(_)) {
+        tracing::warn!("no MAINTENANT_API_TOKEN is set: whoever reaches the address may read");
+    }
+    Listener::bind(&config.address, tls).await
+}

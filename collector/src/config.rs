@@ -1,0 +1,245 @@
+//! Settings of the collector. Every option is taken as text and validated here, so that one run
+//! reports every fault.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Parser;
+use maintenant_serve::args::{ListenArgs, LogArgs, Logging, TokenArgs};
+use maintenant_serve::guard::{AllowedHosts, without_port};
+use maintenant_serve::settings::{self, Address, Faults, Secret, SettingsError};
+use maintenant_serve::tls::TlsFiles;
+
+use crate::docker::{DEFAULT_HOST, Host};
+
+/// Watches Docker and serves what it sees as REST under /api/v1.
+#[derive(Debug, Parser)]
+#[command(name = "maintenant-collector", version)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    /// More host names under which the API may be asked without a token, comma list
+    /// [default: loopback and the host of the base URL]
+    #[arg(long, env = "MAINTENANT_ALLOWED_HOSTS", value_name = "HOSTS")]
+    pub allowed_hosts: Option<String>,
+    #[command(flatten)]
+    pub token: TokenArgs,
+    #[command(flatten)]
+    pub collector: CollectorArgs,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Write a consistent copy of the database to FILE while a collector may be running
+    Backup { file: PathBuf },
+}
+
+/// What only the collector needs; also part of the standalone program.
+#[derive(Debug, Clone, clap::Args)]
+pub struct CollectorArgs {
+    /// Database file
+    #[arg(long, env = "MAINTENANT_DB", default_value = "./maintenant.db", global = true)]
+    pub db: String,
+    /// Serve beyond loopback without a token
+    #[arg(long, env = "MAINTENANT_ALLOW_UNAUTHENTICATED", value_name = "BOOL", global = true)]
+    #[arg(default_value = "false", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    pub allow_unauthenticated: String,
+    /// Origins that browsers may call from: *, or a comma list [default: none]
+    #[arg(long, env = "MAINTENANT_CORS_ORIGINS", value_name = "ORIGINS", global = true)]
+    pub cors_origins: Option<String>,
+    /// What to watch: auto, docker or none
+    #[arg(long, env = "MAINTENANT_RUNTIME", default_value = "auto", global = true)]
+    pub runtime: String,
+    /// Docker Engine: unix:///path, tcp://host:port or https://host:port
+    /// [default: unix:///var/run/docker.sock]
+    #[arg(long, env = "DOCKER_HOST", global = true)]
+    pub docker_host: Option<String>,
+    /// Folder with ca.pem, cert.pem and key.pem for a TLS engine
+    #[arg(long, env = "DOCKER_CERT_PATH", global = true)]
+    pub docker_cert_path: Option<PathBuf>,
+    /// Use TLS for a tcp:// engine (any value but 0 or empty)
+    #[arg(long, env = "DOCKER_TLS_VERIFY", global = true)]
+    pub docker_tls_verify: Option<String>,
+    /// community or extended
+    #[arg(long, env = "MAINTENANT_EDITION", default_value = "community", global = true)]
+    pub edition: String,
+    /// Name shown on the status page
+    #[arg(long, env = "MAINTENANT_ORGANISATION_NAME", default_value = "Maintenant", global = true)]
+    pub organisation_name: String,
+}
+
+/// What the collector runs with.
+#[derive(Debug)]
+pub struct Config {
+    pub address: Address,
+    pub tls: Option<TlsFiles>,
+    pub access: Access,
+    pub db: PathBuf,
+    /// The engine to watch; `None` watches nothing.
+    pub docker: Option<Host>,
+    pub edition: Edition,
+    pub organisation_name: String,
+}
+
+/// Who may ask, and from where.
+#[derive(Debug, Clone)]
+pub struct Access {
+    pub token: Option<Secret>,
+    /// Checked while no token is set: a name from elsewhere is a rebound one.
+    pub allowed_hosts: AllowedHosts,
+    pub cors_origins: Arc<[String]>,
+}
+
+/// Whether the routes marked Pro are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edition {
+    Community,
+    Extended,
+}
+
+impl Args {
+    pub fn check(&self) -> Result<(Config, Logging), SettingsError> {
+        let mut faults = Faults::default();
+        let logging = self.log.check(&mut faults);
+        let hosts = settings::list(self.allowed_hosts.as_deref().unwrap_or_default());
+        let parts = (&self.listen, &self.token, hosts.as_slice());
+        let config = self.collector.check(parts, "127.0.0.1:8081", &mut faults);
+        faults.finish()?;
+        Ok((config, logging))
+    }
+}
+
+impl CollectorArgs {
+    /// Checks these settings together with where to listen, the token, and the host names allowed
+    /// without one.
+    pub fn check(
+        &self,
+        (listen, token, hosts): (&ListenArgs, &TokenArgs, &[String]),
+        default_address: &str,
+        faults: &mut Faults,
+    ) -> Config {
+        let listen = listen.check(default_address, faults);
+        let token = token.check(faults);
+        let open = settings::boolean(&self.allow_unauthenticated);
+        let open = faults.or(false, "MAINTENANT_ALLOW_UNAUTHENTICATED", open);
+        let asks =
+            token.is_some() || listen.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        if !listen.address.is_local() && !asks && !open {
+            faults.add(
+                "MAINTENANT_ADDR",
+                &format!(
+                    "{} can be reached from other machines and nothing asks who calls; set \
+                     MAINTENANT_API_TOKEN, or MAINTENANT_ALLOW_UNAUTHENTICATED=true if something \
+                     in front of it does",
+                    listen.address
+                ),
+            );
+        }
+        let edition = match self.edition.as_str() {
+            "community" => Ok(Edition::Community),
+            "extended" | "enterprise" => Ok(Edition::Extended),
+            other => Err(format!("`{other}` is no edition; use community or extended")),
+        };
+        let own_host = listen.base_url.host().unwrap_or_default().to_owned();
+        let hosts = hosts.iter().map(|host| without_port(host).to_owned());
+        let origins = settings::list(self.cors_origins.as_deref().unwrap_or_default());
+        Config {
+            address: listen.address,
+            tls: listen.tls,
+            access: Access {
+                token,
+                allowed_hosts: AllowedHosts::new(hosts.chain([own_host])),
+                cors_origins: origins.into(),
+            },
+            db: database_path(&self.db, faults),
+            docker: docker(self, faults),
+            edition: faults.or(Edition::Community, "MAINTENANT_EDITION", edition),
+            organisation_name: self.organisation_name.clone(),
+        }
+    }
+}
+
+fn database_path(text: &str, faults: &mut Faults) -> PathBuf {
+    let path = PathBuf::from(text);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if path.file_name().is_none() || path.is_dir() {
+        faults.add("MAINTENANT_DB", &format!("`{text}` names no file"));
+    } else if !folder.unwrap_or(Path::new(".")).is_dir() {
+        faults.add("MAINTENANT_DB", &format!("the folder of `{text}` does not exist"));
+    }
+    path
+}
+
+fn docker(args: &CollectorArgs, faults: &mut Faults) -> Option<Host> {
+    match args.runtime.as_str() {
+        "none" => return None,
+        "auto" | "docker" => {}
+        other => {
+            let fault = format!("`{other}` is no runtime; use auto, docker or none");
+            faults.add("MAINTENANT_RUNTIME", &fault);
+        }
+    }
+    let text = args.docker_host.as_deref().filter(|text| !text.is_empty()).unwrap_or(DEFAULT_HOST);
+    let tls = args.docker_tls_verify.as_deref().is_some_and(|value| !matches!(value, "" | "0"));
+    match Host::parse(text, tls, args.docker_cert_path.as_deref()) {
+        Ok(host) => Some(host),
+        Err(fault) => {
+            faults.add("DOCKER_HOST", &fault);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(arguments: &[&str]) -> String {
+        let args = Args::try_parse_from([&["maintenant-collector"], arguments].concat()).unwrap();
+        match args.check() {
+            Ok(_) => String::new(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(faults(&[]), "");
+    }
+
+    #[test]
+    fn every_fault_is_listed() {
+        let text = faults(&[
+            "--addr=nowhere",
+            "--edition=gold",
+            "--runtime=podman",
+            "--log-format=xml",
+            "--docker-host=ftp://x",
+            "--db=/no/such/folder/m.db",
+            "--tls-cert=x.pem",
+        ]);
+        for name in [
+            "MAINTENANT_ADDR",
+            "MAINTENANT_EDITION",
+            "MAINTENANT_RUNTIME",
+            "MAINTENANT_LOG_FORMAT",
+            "DOCKER_HOST",
+            "MAINTENANT_DB",
+            "MAINTENANT_TLS_CERT",
+        ] {
+            assert!(text.contains(name), "{name} is missing from: {text}");
+        }
+    }
+
+    #[test]
+    fn listening_beyond_loopback_needs_a_token_or_a_decision() {
+        assert!(faults(&["--addr=0.0.0.0:8081"]).contains("MAINTENANT_API_TOKEN"));
+        assert_eq!(faults(&["--addr=0.0.0.0:8081", "--allow-unauthenticated"]), "");
+        assert_eq!(faults(&["--addr=unix:/tmp/m.sock"]), "");
+    }
+}

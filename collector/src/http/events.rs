@@ -1,0 +1,201 @@
+//! Server-sent events: one bus, a bounded memory for those who reconnect.
+//!
+//! Event ids are `<start of this process>-<number>`. A client that comes back with `Last-Event-ID`
+//! gets what it missed; if that is no longer known, or it was too slow, it gets `stream.gap` and
+//! reads the state anew by REST.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
+use serde::Serialize;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
+
+/// Events kept for those who reconnect, and the most a slow client may lag behind.
+const RING: usize = 1024;
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// An event as sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub id: String,
+    pub name: &'static str,
+    /// One line of JSON.
+    pub data: String,
+}
+
+/// The bus; clones share it.
+#[derive(Debug, Clone)]
+pub struct EventBus(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    boot: String,
+    ring: Mutex<Ring>,
+    sender: broadcast::Sender<Arc<Event>>,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    last: u64,
+    events: VecDeque<Arc<Event>>,
+}
+
+/// What a client gets when it subscribes.
+#[derive(Debug)]
+pub struct Subscription {
+    /// Its last event is not known here: events may have been missed.
+    pub gap: bool,
+    pub missed: Vec<Arc<Event>>,
+    pub receiver: broadcast::Receiver<Arc<Event>>,
+}
+
+impl EventBus {
+    pub fn new(started: Timestamp) -> Self {
+        let boot = format!("{:x}", started.as_millisecond());
+        let (sender, _) = broadcast::channel(RING);
+        Self(Arc::new(Shared { boot, ring: Mutex::default(), sender }))
+    }
+
+    /// Sends to all who listen and keeps it for those who come back.
+    pub fn publish(&self, name: &'static str, data: &impl Serialize) {
+        let data = match serde_json::to_string(data) {
+            Ok(data) => data,
+            Err(error) => return tracing::error!("event {name} cannot be written: {error}"),
+        };
+        let mut ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        ring.last += 1;
+        let event = Arc::new(Event { id: format!("{}-{}", self.0.boot, ring.last), name, data });
+        if ring.events.len() == RING {
+            ring.events.pop_front();
+        }
+        ring.events.push_back(event.clone());
+        // Under the lock, so that a subscriber sees each event once: replayed or received.
+        let _ = self.0.sender.send(event);
+    }
+
+    pub fn subscribe(&self, last_event_id: Option<&str>) -> Subscription {
+        let ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let receiver = self.0.sender.subscribe();
+        let Some(id) = last_event_id.filter(|id| !id.is_empty()) else {
+            return Subscription { gap: false, missed: Vec::new(), receiver };
+        };
+        let last = id
+            .split_once('-')
+            .filter(|(boot, _)| *boot == self.0.boot)
+            .and_then(|(_, number)| number.parse::<u64>().ok())
+            .filter(|number| *number <= ring.last);
+        let oldest = ring.last - ring.events.len() as u64;
+        match last {
+            Some(last) if last >= oldest => {
+                let skip = usize::try_from(last - oldest).unwrap_or(usize::MAX);
+                let missed = ring.events.iter().skip(skip).cloned().collect();
+                Subscription { gap: false, missed, receiver }
+            }
+            _ => Subscription { gap: true, missed: Vec::new(), receiver },
+        }
+    }
+
+    /// Id of the newest event: a client that reads the state by REST now continues from here.
+    fn last_id(&self) -> String {
+        let ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        format!("{}-{}", self.0.boot, ring.last)
+    }
+
+    /// The stream of an SSE answer. It ends when `end` says so.
+    pub fn respond(&self, last_event_id: Option<&str>, end: CancellationToken) -> Response {
+        let Subscription { gap, missed, receiver } = self.subscribe(last_event_id);
+        let first = gap.then(|| self.gap_event());
+        let missed = futures_util::stream::iter(first.into_iter().chain(missed));
+        let bus = self.clone();
+        let live = futures_util::stream::unfold(receiver, move |mut receiver| {
+            let bus = bus.clone();
+            async move {
+                match receiver.recv().await {
+                    Ok(event) => Some((event, receiver)),
+                    Err(RecvError::Lagged(_)) => Some((bus.gap_event(), receiver)),
+                    Err(RecvError::Closed) => None,
+                }
+            }
+        });
+        let events = missed
+            .chain(live)
+            .map(|event| sse::Event::default().id(&event.id).event(event.name).data(&event.data));
+        stream(events, end)
+    }
+
+    fn gap_event(&self) -> Arc<Event> {
+        let data = r#"{"message":"events were missed; read the state again by REST"}"#.to_owned();
+        Arc::new(Event { id: self.last_id(), name: "stream.gap", data })
+    }
+}
+
+/// An SSE answer: headers at once, a comment whenever nothing else is sent for a while.
+pub fn stream(
+    events: impl Stream<Item = sse::Event> + Send + 'static,
+    end: CancellationToken,
+) -> Response {
+    let hello = futures_util::stream::iter([sse::Event::default().comment("connected")]);
+    let events = hello.chain(events).take_until(async move { end.cancelled().await });
+    let sse = Sse::new(events.map(Ok::<_, Infallible>))
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("ping"));
+    // Some proxies hold a stream back until it ends.
+    ([("x-accel-buffering", "no")], sse).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bus() -> EventBus {
+        EventBus::new(Timestamp::from_millisecond(0x10).unwrap())
+    }
+
+    fn publish(bus: &EventBus, count: usize) {
+        for number in 0..count {
+            bus.publish("test", &number);
+        }
+    }
+
+    fn ids(subscription: &Subscription) -> Vec<&str> {
+        subscription.missed.iter().map(|event| event.id.as_str()).collect()
+    }
+
+    #[test]
+    fn a_new_client_gets_no_past() {
+        let bus = bus();
+        publish(&bus, 3);
+        let subscription = bus.subscribe(None);
+        assert!(!subscription.gap && subscription.missed.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_returning_client_gets_exactly_what_it_missed() {
+        let bus = bus();
+        publish(&bus, 3);
+        let mut subscription = bus.subscribe(Some("10-1"));
+        assert_eq!(ids(&subscription), ["10-2", "10-3"]);
+        publish(&bus, 1);
+        assert_eq!(subscription.receiver.recv().await.unwrap().id, "10-4");
+        let subscription = bus.subscribe(Some("10-4"));
+        assert!(!subscription.gap && subscription.missed.is_empty());
+    }
+
+    #[test]
+    fn an_id_too_old_foreign_or_from_the_future_is_a_gap() {
+        let bus = bus();
+        publish(&bus, RING + 2);
+        assert!(bus.subscribe(Some("10-1")).gap);
+        assert!(!bus.subscribe(Some("10-2")).gap);
+        for id in ["11-5", "10-99999", "nonsense", "10-x"] {
+            assert!(bus.subscribe(Some(id)).gap, "{id}");
+        }
+    }
+}
