@@ -1,1 +1,185 @@
-fn main() {}
+//! `maintenant`: collector and gateway in one process, for one machine.
+//!
+//! The first process on a database owns it: it runs the collector and serves REST, and `/mcp` where
+//! that is asked for, on one port, and always on a unix socket beside the database. A second one
+//! that speaks MCP on stdio attaches to that socket, and takes over when the owner goes away.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use maintenant_collector::app::{Collector, bind};
+use maintenant_collector::backup;
+use maintenant_collector::config::{CollectorArgs, Command, Config};
+use maintenant_collector::store::{Lock, LockError};
+use maintenant_gateway::config::{CollectorSettings, McpArgs, McpSettings, Target, base_url};
+use maintenant_gateway::{Collectors, Gateway, http, stdio};
+use maintenant_serve::args::{ListenArgs, LogArgs, Logging, TokenArgs};
+use maintenant_serve::clock;
+use maintenant_serve::guard::{BodyLimits, guarded};
+use maintenant_serve::listener::{Drain, Listener, serve_all};
+use maintenant_serve::process::{drained_by_signals, exit_code, install_crypto};
+use maintenant_serve::settings::{Address, EXIT_USAGE, Faults, SettingsError};
+
+/// Watches Docker and answers AI assistants: collector and MCP gateway in one process.
+#[derive(Debug, Parser)]
+#[command(name = "maintenant", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    listen: ListenArgs,
+    #[command(flatten)]
+    token: TokenArgs,
+    #[command(flatten)]
+    mcp: McpArgs,
+    #[command(flatten)]
+    collector: CollectorArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    exit_code(run(&args))
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(Command::Backup { file }) = &args.command {
+        return backup(Path::new(&args.collector.db), file);
+    }
+    let (config, mcp, logging) = args.check()?;
+    logging.init();
+    install_crypto();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(config, mcp));
+    // A thread may still be reading stdin.
+    runtime.shutdown_background();
+    result
+}
+
+impl Args {
+    fn check(&self) -> Result<(Config, McpSettings, Logging), SettingsError> {
+        let mut faults = Faults::default();
+        let logging = self.log.check(&mut faults);
+        // The collector's check below reports what is wrong with the listener.
+        let address = self.listen.check("127.0.0.1:8080", &mut Faults::default()).address;
+        let url = base_url(self.listen.base_url.as_deref(), &address, &mut Faults::default());
+        let mcp = self.mcp.settings(url, &mut faults);
+        let parts = (&self.listen, &self.token, mcp.hosts.as_slice());
+        let config = self.collector.check(parts, "127.0.0.1:8080", &mut faults);
+        faults.finish()?;
+        Ok((config, mcp, logging))
+    }
+}
+
+async fn serve(config: Config, mcp: McpSettings) -> anyhow::Result<()> {
+    let socket = socket(&config.db);
+    let lock = match Lock::try_take(&config.db) {
+        Ok(lock) => Some(lock),
+        Err(LockError::Held { holder, .. }) if mcp.stdio => {
+            tracing::info!("attached to {holder}");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let collectors = Collectors::new(CollectorSettings {
+        collectors: vec![("collector".to_owned(), Target::Unix(socket.clone()))],
+        ..CollectorSettings::default()
+    })?;
+    let gateway = Gateway::new(collectors.clone(), mcp.read_only);
+    let drain = Drain::default();
+
+    let collect = async {
+        let collected = async {
+            let lock = match lock {
+                Some(lock) => lock,
+                None => tokio::select! {
+                    lock = lock_when_free(config.db.clone()) => lock?,
+                    () = drain.begin.cancelled() => return Ok(()),
+                },
+            };
+            let mut routes = Vec::new();
+            if mcp.http {
+                routes.push(http::router(gateway.clone(), collectors, &mcp, &drain.cut));
+            }
+            own(config, lock, socket, routes.pop(), mcp.stdio, &drain).await
+        };
+        let result = collected.await;
+        drain.begin.cancel();
+        result
+    };
+    let talk = async {
+        if !mcp.stdio {
+            return Ok(());
+        }
+        let result = stdio::serve(gateway.clone(), drain.begin.clone()).await;
+        // The client that started this process is gone.
+        drain.begin.cancel();
+        result
+    };
+    let work = async { tokio::join!(collect, talk) };
+    let (collected, talked) = drained_by_signals(&drain, work).await;
+    collected.and(talked)
+}
+
+/// Runs the collector of this database until the drain.
+async fn own(
+    config: Config,
+    lock: Lock,
+    socket: PathBuf,
+    mcp: Option<axum::Router>,
+    stdio: bool,
+    drain: &Drain,
+) -> anyhow::Result<()> {
+    let local = Listener::bind(&Address::Unix(socket), None).await?;
+    let public = match bind(&config).await {
+        Ok(listener) => Some(listener),
+        // A client on stdio needs no port, and two databases may want the same one.
+        Err(error) if stdio => {
+            tracing::warn!("REST is served on the socket beside the database only: {error:#}");
+            None
+        }
+        Err(error) => return Err(error),
+    };
+    let collector = Collector::start(&config, lock, drain.begin.clone(), clock::now()).await?;
+    let rest = collector.routes(config.access.clone());
+    let guard = |routes| guarded(routes, BodyLimits::default());
+    let mut listeners = vec![(local, guard(rest.clone()))];
+    if let Some(listener) = public {
+        tracing::info!(address = listener.address(), mcp = mcp.is_some(), "listening");
+        let routes = match mcp {
+            Some(mcp) => mcp.fallback_service(rest),
+            None => rest,
+        };
+        listeners.push((listener, guard(routes)));
+    }
+    serve_all(listeners, drain).await;
+    collector.stop().await;
+    Ok(())
+}
+
+/// `<db>.sock`
+fn socket(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".sock");
+    path.into()
+}
+
+/// Waits for the owner to go, on a thread of its own: the kernel has no other way to wait.
+async fn lock_when_free(database: PathBuf) -> anyhow::Result<Lock> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    std::thread::Builder::new().name("lock".to_owned()).spawn(move || {
+        let _ = sender.send(Lock::take(&database));
+    })?;
+    let lock = receiver.await.context("the wait for the database ended")??;
+    tracing::info!("the owner of the database is gone; taking over");
+    Ok(lock)
+}
