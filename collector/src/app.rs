@@ -29,10 +29,28 @@ use crate::tasks::{Backoff, Supervisor};
 
 const JOB_GRACE: Duration = Duration::from_secs(5);
 
-const KEEPS: [Keep; 3] = [
-    Keep { what: "container transitions", days: 90, delete: sql::delete_old_transitions },
-    Keep { what: "container availability", days: 400, delete: sql::delete_old_spans },
-    Keep { what: "archived containers", days: 30, delete: sql::delete_old_archived },
+const KEEPS: [Keep; 5] = [
+    Keep {
+        what: "container transitions older than 90 days",
+        days: 90,
+        delete: sql::delete_old_transitions,
+    },
+    Keep {
+        what: "container transitions beyond the newest of a container",
+        days: 0,
+        delete: sql::delete_excess_transitions,
+    },
+    Keep {
+        what: "container availability older than 400 days",
+        days: 400,
+        delete: sql::delete_old_spans,
+    },
+    Keep {
+        what: "container availability beyond the newest of a container",
+        days: 0,
+        delete: sql::delete_excess_spans,
+    },
+    Keep { what: "containers archived for 30 days", days: 30, delete: sql::delete_old_archived },
 ];
 
 /// A collector at work: its jobs run, its routes can be served.

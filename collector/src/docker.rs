@@ -198,7 +198,7 @@ impl Docker {
             }
             // A path without a version means the engine's own.
             Ok(Err(error)) => match DockerError::from(error) {
-                DockerError::Refused(_) | DockerError::Unreadable(_) => {}
+                DockerError::Refused(_) | DockerError::NotFound | DockerError::Unreadable(_) => {}
                 error => return Err(error),
             },
         }

@@ -12,6 +12,11 @@ use super::uptime::Span;
 
 /// Up to here the stored states were seen to hold.
 const OBSERVED_UNTIL: &str = "docker_observed_until";
+/// Ends of a container that keep their last log lines (10 KiB each).
+const SNIPPETS: u32 = 50;
+/// Rows kept of one container, whatever their age: a restart loop writes many.
+const MOST_TRANSITIONS: u32 = 10_000;
+const MOST_SPANS: u32 = 20_000;
 
 /// A container as it now is, and what brought it there.
 #[derive(Debug, Clone)]
@@ -181,11 +186,21 @@ fn save_transition(tx: &Connection, transition: &Transition) -> rusqlite::Result
     .map(drop)
 }
 
-/// Adds the last lines a container wrote before the end that a transition tells.
+/// Adds the last lines a container wrote before the end that a transition tells. Only the newest
+/// [`SNIPPETS`] ends of a container keep theirs: a restart loop ends thousands of times a day.
 pub fn save_log_snippet(tx: &Connection, transition: i64, snippet: &str) -> rusqlite::Result<()> {
     tx.prepare_cached("UPDATE container_transitions SET log_snippet = ?2 WHERE id = ?1")?
-        .execute((transition, snippet))
-        .map(drop)
+        .execute((transition, snippet))?;
+    tx.prepare_cached(
+        "UPDATE container_transitions SET log_snippet = '' WHERE log_snippet <> '' AND id IN
+             (SELECT id FROM container_transitions
+              WHERE container_id =
+                    (SELECT container_id FROM container_transitions WHERE id = ?1)
+                AND exit_code IS NOT NULL
+              ORDER BY at DESC, id DESC LIMIT 20 OFFSET ?2)",
+    )?
+    .execute((transition, SNIPPETS))
+    .map(drop)
 }
 
 /// Notes up to when the stored states are known to hold.
@@ -334,6 +349,38 @@ pub fn delete_old_transitions(
         "DELETE FROM container_transitions WHERE id IN
              (SELECT id FROM container_transitions WHERE at < ?1 ORDER BY at LIMIT ?2)",
         (before_ms, limit),
+    )
+}
+
+pub fn delete_excess_transitions(
+    tx: &Connection,
+    _before_ms: i64,
+    limit: u32,
+) -> rusqlite::Result<usize> {
+    tx.execute(
+        "DELETE FROM container_transitions WHERE id IN
+             (SELECT id FROM
+                  (SELECT id, row_number() OVER
+                       (PARTITION BY container_id ORDER BY at DESC, id DESC) AS place
+                   FROM container_transitions)
+              WHERE place > ?1 LIMIT ?2)",
+        (MOST_TRANSITIONS, limit),
+    )
+}
+
+pub fn delete_excess_spans(
+    tx: &Connection,
+    _before_ms: i64,
+    limit: u32,
+) -> rusqlite::Result<usize> {
+    tx.execute(
+        "DELETE FROM container_availability WHERE (container_id, from_at) IN
+             (SELECT container_id, from_at FROM
+                  (SELECT container_id, from_at, row_number() OVER
+                       (PARTITION BY container_id ORDER BY from_at DESC) AS place
+                   FROM container_availability)
+              WHERE place > ?1 LIMIT ?2)",
+        (MOST_SPANS, limit),
     )
 }
 

@@ -147,6 +147,9 @@ impl Watch {
         for container in loaded.containers {
             known.put(Arc::new(container));
         }
+        if let Some(at) = known.observed_until {
+            runtime.observed(at);
+        }
         let (inventory, inventory_reader) =
             watch::channel(Inventory::new(known.live.values().cloned().collect()));
         let (connection, docker) = watch::channel(None);
@@ -255,9 +258,10 @@ impl Watch {
                     self.known.forget(id);
                     self.publish_inventory();
                 }
-                Wake::Lost(DockerError::Refused(why)) => {
+                Wake::Lost(error @ (DockerError::Refused(_) | DockerError::NotFound)) => {
                     events_refused = true;
-                    self.runtime.set_degraded(EVENTS_FEATURE, Some(("GET /events", why)));
+                    let refused = Some(("GET /events", error.to_string()));
+                    self.runtime.set_degraded(EVENTS_FEATURE, refused);
                     next_resync = tokio::time::Instant::now() + self.periods.poll;
                 }
                 Wake::Lost(error) => return Err(error),
@@ -285,7 +289,7 @@ impl Watch {
             touched.insert(event.actor.id.clone());
             batch.push(event);
         }
-        self.apply_events(batch).await;
+        let unsettled = self.apply_events(batch).await;
 
         let now = clock::now();
         let mut changes = Vec::new();
@@ -320,6 +324,7 @@ impl Watch {
         }
         self.known.spans_closed = false;
         self.commit(changes).await;
+        self.look_again(docker, &unsettled, received.is_empty()).await?;
         self.observed(now).await;
         self.runtime.connected(docker.api_version(), now);
         Ok(())
@@ -412,6 +417,9 @@ impl Watch {
         unsettled: &Unsettled,
         quiet: bool,
     ) -> Result<(), DockerError> {
+        if unsettled.look.is_empty() {
+            return Ok(());
+        }
         let ids: Vec<String> = unsettled.look.iter().cloned().collect();
         let Inspections::Seen(inspected) = self.inspect(docker, &ids).await? else { return Ok(()) };
         let now = clock::now();
@@ -449,6 +457,13 @@ impl Watch {
         if known.is_none() {
             let archived = self.store.read(move |db| sql::find_archived(db, &identity)).await;
             known = archived.ok().flatten().map(Arc::new);
+        }
+        // Docker ids are not used twice: what is told of this one now happened before its end.
+        let is_replay = |container: &Container| {
+            container.external_id == seen.external_id && container.archived_at >= Some(now)
+        };
+        if known.as_deref().is_some_and(is_replay) {
+            return None;
         }
         let Some(container) = known else {
             self.known.last_container_id += 1;

@@ -15,7 +15,9 @@ const PAGES: u32 = 1_000;
 /// One kind of row and how long it is kept. `delete` removes at most [`SLICE`] rows that are older
 /// than the given millisecond and says how many.
 pub struct Keep {
+    /// For the log: `container transitions older than 90 days`.
     pub what: &'static str,
+    /// What [`Keep::delete`] is given as its limit of age.
     pub days: i64,
     pub delete: fn(&Connection, before_ms: i64, limit: u32) -> rusqlite::Result<usize>,
 }
@@ -43,7 +45,7 @@ impl Job for Retention {
                 }
             }
             if total > 0 {
-                tracing::info!(rows = total, "{what} older than {} days deleted", keep.days);
+                tracing::info!(rows = total, "deleted: {what}");
             }
         }
         Ok(vacuum(&self.store).await?)

@@ -1,9 +1,10 @@
 //! An engine on a unix socket that does on demand what a real one does rarely: refuse a call, hang,
-//! cut its event stream, send words nobody knows. The end-to-end tests run the same program
-//! against a real engine.
+//! cut its event stream, send words nobody knows, have a thousand containers. The end-to-end tests
+//! run the same program against a real engine. Benchmarks and an example share this file.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -15,13 +16,13 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
-use crate::docker::Host;
-
 #[derive(Clone)]
-pub(super) struct FakeDocker(Arc<Inner>);
+pub(crate) struct FakeDocker(Arc<Inner>);
 
 struct Inner {
     containers: Mutex<Vec<Value>>,
+    inspections: AtomicUsize,
+    most_inspections: AtomicUsize,
     refused: Mutex<BTreeSet<&'static str>>,
     hung: tokio::sync::watch::Sender<bool>,
     events: broadcast::Sender<Option<String>>,
@@ -30,11 +31,12 @@ struct Inner {
 
 impl FakeDocker {
     /// Serves until the set of tasks is dropped.
-    pub(super) fn serve(folder: &std::path::Path) -> (Self, Host, JoinSet<()>) {
-        let path = folder.join("docker.sock");
-        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    pub(crate) fn serve(socket: &std::path::Path) -> (Self, JoinSet<()>) {
+        let listener = tokio::net::UnixListener::bind(socket).unwrap();
         let fake = Self(Arc::new(Inner {
             containers: Mutex::default(),
+            inspections: AtomicUsize::new(0),
+            most_inspections: AtomicUsize::new(0),
             refused: Mutex::default(),
             hung: tokio::sync::watch::Sender::new(false),
             events: broadcast::channel(64).0,
@@ -43,14 +45,15 @@ impl FakeDocker {
         let app = Router::new().fallback(answer).with_state(fake.clone());
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { axum::serve(listener, app).await.unwrap() });
-        (fake, Host::Unix(path.to_str().unwrap().to_owned()), tasks)
+        (fake, tasks)
     }
 
     /// A container as an inspection shows it.
-    pub(super) fn put(&self, id: &str, name: &str, state: &str) {
+    pub(crate) fn put(&self, id: &str, name: &str, state: &str) {
         let mut containers = self.0.containers.lock().unwrap();
         containers.retain(|container| container["Id"] != id);
-        let created = format!("2026-01-01T00:00:{:02}Z", containers.len());
+        let number = containers.len();
+        let created = format!("2026-01-01T00:{:02}:{:02}Z", number / 60 % 60, number % 60);
         containers.push(json!({
             "Id": id, "Name": format!("/{name}"), "Created": created, "RestartCount": 0,
             "State": {"Status": state, "Running": state == "running", "ExitCode": 0,
@@ -59,7 +62,25 @@ impl FakeDocker {
         }));
     }
 
-    pub(super) fn label(&self, id: &str, labels: &Value) {
+    /// Many containers at once, every tenth of them ended.
+    pub(crate) fn fill(&self, count: usize) {
+        for number in 0..count {
+            let id = format!("{number:064x}");
+            let state = if number % 10 == 9 { "exited" } else { "running" };
+            self.put(&id, &format!("service-{number}"), state);
+            self.label(
+                &id,
+                &json!({
+                    "com.docker.compose.project": format!("project-{}", number / 20),
+                    "com.docker.compose.service": format!("service-{number}"),
+                    "com.docker.compose.container-number": "1",
+                    "com.docker.compose.project.working_dir": "/srv/compose",
+                }),
+            );
+        }
+    }
+
+    pub(crate) fn label(&self, id: &str, labels: &Value) {
         for container in self.0.containers.lock().unwrap().iter_mut() {
             if container["Id"] == id {
                 container["Config"]["Labels"] = labels.clone();
@@ -68,7 +89,7 @@ impl FakeDocker {
     }
 
     /// The main process ends: the engine knows it and sends a `die`.
-    pub(super) fn end(&self, id: &str, code: i64) {
+    pub(crate) fn end(&self, id: &str, code: i64) {
         for container in self.0.containers.lock().unwrap().iter_mut() {
             if container["Id"] == id {
                 container["State"]["Status"] = json!("exited");
@@ -80,21 +101,21 @@ impl FakeDocker {
         self.event("die", id, &json!({"exitCode": code.to_string()}));
     }
 
-    pub(super) fn remove(&self, id: &str) {
+    pub(crate) fn remove(&self, id: &str) {
         self.0.containers.lock().unwrap().retain(|container| container["Id"] != id);
     }
 
     /// Answers calls whose path ends so with 403, as a filtering proxy does.
-    pub(super) fn refuse(&self, path: &'static str) {
+    pub(crate) fn refuse(&self, path: &'static str) {
         self.0.refused.lock().unwrap().insert(path);
     }
 
     /// Stops answering, without closing anything.
-    pub(super) fn hang(&self, hung: bool) {
+    pub(crate) fn hang(&self, hung: bool) {
         self.0.hung.send_replace(hung);
     }
 
-    pub(super) fn event(&self, action: &str, id: &str, attributes: &Value) {
+    pub(crate) fn event(&self, action: &str, id: &str, attributes: &Value) {
         let event = json!({
             "Type": "container", "Action": action, "status": action, "id": id,
             "Actor": {"ID": id, "Attributes": attributes},
@@ -104,17 +125,22 @@ impl FakeDocker {
     }
 
     /// Raw bytes on the event stream.
-    pub(super) fn send(&self, text: &str) {
+    pub(crate) fn send(&self, text: &str) {
         let _ = self.0.events.send(Some(text.to_owned()));
     }
 
     /// Ends every event stream.
-    pub(super) fn cut_events(&self) {
+    pub(crate) fn cut_events(&self) {
         let _ = self.0.events.send(None);
     }
 
+    /// The most inspections that were under way at once.
+    pub(crate) fn most_inspections(&self) -> usize {
+        self.0.most_inspections.load(Ordering::Relaxed)
+    }
+
     /// How many calls had a path that ends so.
-    pub(super) fn calls(&self, path: &str) -> usize {
+    pub(crate) fn calls(&self, path: &str) -> usize {
         self.0.calls.lock().unwrap().iter().filter(|call| call.ends_with(path)).count()
     }
 }
@@ -131,7 +157,6 @@ async fn answer(Shared(fake): Shared<FakeDocker>, request: Request) -> Response 
     if fake.0.refused.lock().unwrap().iter().any(|refused| path.ends_with(refused)) {
         return (StatusCode::FORBIDDEN, "this path is not allowed").into_response();
     }
-    let containers = fake.0.containers.lock().unwrap().clone();
     let path = path.strip_prefix("/v1.41").unwrap_or(&path);
     match path {
         "/_ping" => "OK".into_response(),
@@ -139,18 +164,31 @@ async fn answer(Shared(fake): Shared<FakeDocker>, request: Request) -> Response 
             axum::Json(json!({"ApiVersion": "1.41", "Platform": {"Name": ""}})).into_response()
         }
         "/events" => events(&fake),
-        "/containers/json" => axum::Json(list(&containers)).into_response(),
+        "/containers/json" => axum::Json(list(&fake.0.containers.lock().unwrap())).into_response(),
         _ => {
-            let id = path.trim_start_matches("/containers/").split('/').next().unwrap_or_default();
-            let found = containers.iter().find(|container| container["Id"] == id);
-            match found {
-                Some(container) if path.ends_with("/json") => {
-                    axum::Json(container.clone()).into_response()
-                }
+            let id = path.trim_start_matches("/containers/").split('/').next();
+            match fake.find(id.unwrap_or_default()) {
+                Some(container) if path.ends_with("/json") => fake.inspection(container).await,
                 Some(_) if path.ends_with("/logs") => logs(),
                 _ => (StatusCode::NOT_FOUND, r#"{"message":"No such container"}"#).into_response(),
             }
         }
+    }
+}
+
+impl FakeDocker {
+    fn find(&self, id: &str) -> Option<Value> {
+        let containers = self.0.containers.lock().unwrap();
+        containers.iter().find(|container| container["Id"] == id).cloned()
+    }
+
+    async fn inspection(&self, container: Value) -> Response {
+        let now = self.0.inspections.fetch_add(1, Ordering::Relaxed) + 1;
+        self.0.most_inspections.fetch_max(now, Ordering::Relaxed);
+        // Lets the requests that wait arrive, so that those under way at once are counted.
+        tokio::task::yield_now().await;
+        self.0.inspections.fetch_sub(1, Ordering::Relaxed);
+        axum::Json(container).into_response()
     }
 }
 

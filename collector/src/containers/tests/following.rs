@@ -12,6 +12,7 @@ use super::*;
 use crate::containers::inventory::Inventory;
 use crate::containers::sql;
 use crate::containers::watch::{Periods, Watch, Watched};
+use crate::docker::Host;
 use crate::http::events::EventBus;
 use crate::runtime::{Runtime, RuntimeState};
 use crate::store::Store;
@@ -33,7 +34,9 @@ struct Setting {
 /// A watch of a fake engine, with what `prepare` puts there before it starts.
 async fn watch(periods: Periods, prepare: impl FnOnce(&FakeDocker)) -> Setting {
     let folder = tempfile::tempdir().unwrap();
-    let (docker, host, engine) = FakeDocker::serve(folder.path());
+    let socket = folder.path().join("docker.sock");
+    let (docker, engine) = FakeDocker::serve(&socket);
+    let host = Host::Unix(socket.to_str().unwrap().to_owned());
     prepare(&docker);
     let (store, _) = Store::open(&folder.path().join("m.db")).unwrap();
     let now = maintenant_serve::clock::now();
@@ -298,14 +301,46 @@ async fn a_container_removed_unseen_is_archived_by_the_next_resync() {
 }
 
 #[tokio::test]
-async fn inspections_are_made_once_a_resync_and_only_known_calls_are_made() {
-    let setting = watch(quiet(), |docker| {
-        for number in 0..40 {
-            docker.put(&format!("c{number}"), &format!("name-{number}"), "running");
-        }
-    })
-    .await;
+async fn a_resync_inspects_each_container_once_and_at_most_sixteen_at_a_time() {
+    let setting = watch(quiet(), |docker| docker.fill(40)).await;
     setting.until("all", |inventory| inventory.containers.len() == 40).await;
     assert_eq!(setting.docker.calls("/containers/json"), 1);
-    assert_eq!(setting.docker.calls("c7/json"), 1);
+    assert_eq!(setting.docker.calls(&format!("/{:064x}/json", 7)), 1);
+    let most = setting.docker.most_inspections();
+    assert!((2..=16).contains(&most), "{most} inspections at once");
+}
+
+#[tokio::test]
+async fn events_told_again_after_a_removal_revive_nothing() {
+    let setting = watch(quiet(), |docker| docker.put("a1", "web", "running")).await;
+    setting.until_states("web=running").await;
+    setting.connected().await;
+    let before = maintenant_serve::clock::now();
+    setting.docker.remove("a1");
+    setting.docker.event("destroy", "a1", &json!({"name": "web"}));
+    setting.until("archived", |inventory| inventory.containers.is_empty()).await;
+    let late = json!({
+        "Type": "container", "Action": "die", "time": before.as_second(),
+        "Actor": {"ID": "a1", "Attributes": {"name": "web", "exitCode": "1"}},
+    });
+    setting.docker.send(&format!("{late}\n"));
+    setting.docker.put("b1", "db", "running");
+    setting.docker.event("create", "b1", &json!({"name": "db"}));
+    setting.docker.event("start", "b1", &json!({"name": "db"}));
+    setting.until_states("db=running").await;
+    assert!(setting.transitions(1).await.is_empty(), "{:?}", setting.transitions(1).await);
+}
+
+#[tokio::test]
+async fn a_container_heard_of_before_it_was_listed_is_inspected_all_the_same() {
+    let setting = watch(quiet(), |_| {}).await;
+    setting.connected().await;
+    setting.docker.put("b1", "db", "running");
+    let labels = json!({"maintenant.group": "data"});
+    setting.docker.label("b1", &labels);
+    setting.docker.event("start", "b1", &json!({"name": "db"}));
+    let grouped = |inventory: &Inventory| {
+        inventory.containers.iter().any(|c| c.facts.labels.custom_group == "data")
+    };
+    setting.until("inspected", grouped).await;
 }

@@ -114,3 +114,39 @@ async fn old_rows_go_and_take_their_history_with_them() {
         |db: &rusqlite::Connection| sql::transitions(db, 1, Timestamp::MIN, Timestamp::MAX, 10, 0);
     assert_eq!(store.read(all).await.unwrap().1, 0);
 }
+
+#[tokio::test]
+async fn a_restart_loop_keeps_a_bounded_history() {
+    let (_folder, store) = open();
+    let fill = |tx: &rusqlite::Connection| {
+        sql::save(tx, &[change(&running(NO), 0)])?;
+        let (_, transition) = apply(&running(NO), &Observation::Died { code: 3 }, at(1));
+        for id in 1..=10_100 {
+            let transition = crate::containers::model::Transition {
+                id,
+                at: at(id),
+                ..transition.clone().unwrap()
+            };
+            let died = Change { transition: Some(transition), ..change(&running(NO), 0) };
+            sql::save(tx, &[died])?;
+            sql::save_log_snippet(tx, id, "last words")?;
+        }
+        Ok(())
+    };
+    store.write(fill).await.unwrap();
+    let kept = store.read(|db| {
+        db.query_row(
+            "SELECT count(*), min(id) FROM container_transitions WHERE log_snippet <> ''",
+            [],
+            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)),
+        )
+    });
+    assert_eq!(kept.await.unwrap(), (50, 10_051));
+    let deleted = store.write(|tx| sql::delete_excess_transitions(tx, 0, 1000)).await.unwrap();
+    assert_eq!(deleted, 100);
+    let all = |db: &rusqlite::Connection| {
+        sql::transitions(db, 1, Timestamp::MIN, Timestamp::MAX, 1, 9_999)
+    };
+    let (oldest, total) = store.read(all).await.unwrap();
+    assert_eq!((total, oldest[0].id), (10_000, 101));
+}
