@@ -1,1 +1,71 @@
+//! Translates MCP tools into calls of the collector's REST API.
+//!
+//! A request goes `http` or `stdio` → `guarded` (panics, time-outs, one log line) → `server` (the
+//! list of tools) → `tools` → `collectors` (which collectors to ask) → `collector` (one REST call)
+//! and back through `untrusted` (foreign text made safe) and `budget` (the size of an answer).
+//!
+//! Nothing is kept between two calls, so any number of replicas behind any load balancer give the
+//! same answers.
 
+pub mod arguments;
+pub mod budget;
+pub mod collector;
+pub mod collectors;
+pub mod config;
+pub mod cursor;
+pub mod error;
+pub mod guarded;
+pub mod http;
+pub mod jsonrpc;
+pub mod log_stream;
+pub mod schema;
+pub mod server;
+pub mod stdio;
+pub mod time;
+pub mod tools;
+pub mod untrusted;
+
+use std::sync::Arc;
+
+pub use collectors::Collectors;
+use config::Config;
+use maintenant_serve::guard::{BodyLimits, guarded};
+use maintenant_serve::listener::{Drain, Listener, serve_all};
+use maintenant_serve::process::drained_by_signals;
+use maintenant_serve::tls::Tls;
+pub use server::Gateway;
+
+/// Serves until a signal, the end of stdin when that is a transport, or a failed start.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let collectors = Collectors::new(config.collectors)?;
+    collectors.warn_of_tokens_in_the_clear();
+    let gateway = Gateway::new(collectors.clone(), config.mcp.read_only);
+    let drain = Drain::default();
+
+    let mut listeners = Vec::new();
+    if config.mcp.http {
+        let tls = config.tls.map(Tls::load).transpose()?.map(Arc::new);
+        let listener = Listener::bind(&config.address, tls).await?;
+        tracing::info!(address = listener.address(), mcp = true, "listening");
+        http::warn_of_open_access();
+        let routes = http::router(gateway.clone(), collectors, &config.mcp, &drain.cut);
+        // `/mcp` bounds its own bodies, to answer in JSON-RPC; no other route reads one.
+        let limits = BodyLimits { bytes: u64::MAX, ..BodyLimits::default() };
+        listeners.push((listener, guarded(routes, limits)));
+    }
+    let listen = async {
+        if !listeners.is_empty() {
+            serve_all(listeners, &drain).await;
+        }
+    };
+    let talk = async {
+        if !config.mcp.stdio {
+            return Ok(());
+        }
+        let result = stdio::serve(gateway.clone(), drain.begin.clone()).await;
+        // The client that started this process is gone.
+        drain.begin.cancel();
+        result
+    };
+    drained_by_signals(&drain, async { tokio::join!(listen, talk).1 }).await
+}

@@ -129,7 +129,8 @@ async fn half_a_body_is_answered_and_cut() {
 #[tokio::test]
 async fn a_body_past_its_limit_is_refused_whether_announced_or_not() {
     let server = start("127.0.0.1:0", None).await;
-    let announced = "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\nConnection: close\r\n\r\n";
+    let announced =
+        "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 1001\r\nConnection: close\r\n\r\n";
     let answer = server.send(announced).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     let chunk = format!("3e9\r\n{}\r\n0\r\n\r\n", "x".repeat(1001));

@@ -1,0 +1,330 @@
+//! The REST client of one collector: one method per route.
+//!
+//! Every call has a deadline, a bound on the answer's size and a place in a bounded queue. What
+//! goes wrong is told apart by what the caller can do about it. Credentials of whoever called the
+//! gateway never travel on; the gateway has its own token.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use futures_util::StreamExt;
+use http::StatusCode;
+use maintenant_api::containers::{
+    ContainerDetail, ContainerList, ContainerListQuery, ContainerLogs, LogQuery, TransitionList,
+    TransitionQuery,
+};
+use maintenant_api::error::ErrorBody;
+use maintenant_api::health::{HealthStatus, RuntimeStatus};
+use maintenant_serve::logging::foreign;
+use maintenant_serve::settings::{Secret, is_loopback};
+use reqwest::{Certificate, Client, Identity, Response, Url, redirect};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::Instant;
+
+use crate::config::{CollectorSettings, Target};
+use crate::log_stream;
+
+/// From the call to the last byte, a second attempt included.
+const DEADLINE: Duration = Duration::from_secs(10);
+const CONNECT: Duration = Duration::from_secs(3);
+/// The server cuts an idle connection at 10 s; ours must be gone before.
+const IDLE: Duration = Duration::from_secs(8);
+/// A little time for a restarting server between two attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+const LARGEST_ANSWER: usize = 32 * 1024 * 1024;
+const CONCURRENT_CALLS: usize = 64;
+
+/// One collector, known by a name of the operator's choice.
+#[derive(Debug)]
+pub struct Collector {
+    pub name: String,
+    base: Url,
+    target: Target,
+    token: Option<Secret>,
+    tls: TlsFiles,
+    /// Built at the first call: loading the system's trusted certificates takes longer than the
+    /// rest of the start.
+    client: OnceCell<Client>,
+    calls: Semaphore,
+}
+
+#[derive(Debug, Clone)]
+struct TlsFiles {
+    ca: Option<Arc<[u8]>>,
+    identity: Option<Arc<[u8]>>,
+}
+
+/// Why a call failed, by what can be done about it.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No connection, or it broke. The cause is for the log.
+    #[error("cannot reach the collector: {0}")]
+    Unreachable(String),
+    #[error("no answer in time")]
+    Timeout,
+    #[error("the collector refused the token")]
+    Unauthorized,
+    /// A 404 without the contract's envelope: whatever answers there does not have this route.
+    #[error("the server does not have this route")]
+    RouteMissing,
+    #[error("not found: {code}")]
+    NotFound { code: String, message: String },
+    #[error("refused with status {status} {code}")]
+    Refused { status: u16, code: String, message: String },
+    #[error("unreadable answer: {0}")]
+    Unreadable(String),
+}
+
+impl Collector {
+    /// Reads the TLS files; nothing is connected yet.
+    pub fn new(name: String, target: Target, settings: &CollectorSettings) -> anyhow::Result<Self> {
+        let read = |path: &std::path::Path| {
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+        };
+        let ca = settings.ca_certificate.as_deref().map(read).transpose()?;
+        let identity = match &settings.client_certificate {
+            None => None,
+            Some((certificate, key)) => {
+                let mut pem = read(certificate)?;
+                pem.push(b'\n');
+                pem.extend(read(key)?);
+                Some(pem)
+            }
+        };
+        let tls = TlsFiles { ca: ca.map(Into::into), identity: identity.map(Into::into) };
+        let base = match &target {
+            Target::Http(url) => url.clone(),
+            Target::Unix(_) => Url::parse("http://localhost")?,
+        };
+        let collector = Self {
+            name,
+            base,
+            target,
+            token: settings.token.clone(),
+            tls,
+            client: OnceCell::new(),
+            calls: Semaphore::new(CONCURRENT_CALLS),
+        };
+        if collector.tls.ca.is_some() || collector.tls.identity.is_some() {
+            // A certificate that does not parse stops the start, not the first call.
+            collector.build_client().context("TLS towards the collector")?;
+        }
+        Ok(collector)
+    }
+
+    /// The token would cross a network readable by all.
+    pub fn sends_token_in_the_clear(&self) -> bool {
+        let plain = match &self.target {
+            Target::Unix(_) => false,
+            Target::Http(url) => url.scheme() == "http" && !url.host_str().is_some_and(is_loopback),
+        };
+        plain && self.token.is_some()
+    }
+
+    pub async fn health(&self) -> Result<HealthStatus, ClientError> {
+        self.get("health", &()).await
+    }
+
+    pub async fn runtime_status(&self) -> Result<RuntimeStatus, ClientError> {
+        self.get("runtime/status", &()).await
+    }
+
+    pub async fn containers(
+        &self,
+        query: &ContainerListQuery,
+    ) -> Result<ContainerList, ClientError> {
+        self.get("containers", query).await
+    }
+
+    pub async fn container(&self, id: i64) -> Result<ContainerDetail, ClientError> {
+        self.get(&format!("containers/{id}"), &()).await
+    }
+
+    pub async fn transitions(
+        &self,
+        id: i64,
+        query: &TransitionQuery,
+    ) -> Result<TransitionList, ClientError> {
+        self.get(&format!("containers/{id}/transitions"), query).await
+    }
+
+    /// Servers that read logs only live are asked for the beginning of that stream.
+    pub async fn logs(&self, id: i64, query: &LogQuery) -> Result<ContainerLogs, ClientError> {
+        let refused = match self.get(&format!("containers/{id}/logs"), query).await {
+            Err(refused @ ClientError::Refused { status: 502, .. }) => refused,
+            other => return other,
+        };
+        let _place = self.calls.acquire().await;
+        let response = async {
+            let lines = [("lines", query.lines.clone())];
+            self.send(&format!("containers/{id}/logs/stream"), &lines).await
+        };
+        match tokio::time::timeout(DEADLINE, response).await {
+            Ok(Ok(response)) if response.status().is_success() => {
+                Ok(log_stream::read(id, response, query).await)
+            }
+            _ => Err(refused),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        route: &str,
+        query: &(impl Serialize + Sync),
+    ) -> Result<T, ClientError> {
+        let started = Instant::now();
+        let call = async {
+            let _place = self.calls.acquire().await;
+            let body = match self.attempt(route, query).await {
+                Err(failure) if failure.may_pass => {
+                    tokio::time::sleep(PAUSE).await;
+                    self.attempt(route, query).await
+                }
+                other => other,
+            };
+            body.map_err(|failure| failure.error)
+        };
+        let result = tokio::time::timeout(DEADLINE, call)
+            .await
+            .unwrap_or(Err(ClientError::Timeout))
+            .and_then(|body| {
+                serde_json::from_slice(&body)
+                    .map_err(|error| ClientError::Unreadable(error.to_string()))
+            });
+        let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match &result {
+            Ok(_) => tracing::debug!(collector = self.name, route, milliseconds, "answered"),
+            Err(error) => {
+                let error = foreign(&error.to_string());
+                tracing::warn!(collector = self.name, route, milliseconds, "{error}");
+            }
+        }
+        result
+    }
+
+    async fn attempt(
+        &self,
+        route: &str,
+        query: &(impl Serialize + Sync),
+    ) -> Result<Vec<u8>, Failure> {
+        let response = self.send(route, query).await?;
+        let status = response.status();
+        let body = bounded_body(response).await?;
+        if status.is_success() { Ok(body) } else { Err(Failure::answered(status, &body)) }
+    }
+
+    async fn send(
+        &self,
+        route: &str,
+        query: &(impl Serialize + Sync),
+    ) -> Result<Response, Failure> {
+        let client =
+            self.client.get_or_try_init(async || self.build_client()).await.map_err(|error| {
+                Failure::lasting(ClientError::Unreachable(format!("{error:#}")))
+            })?;
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/api/v1/{route}", self.base.path().trim_end_matches('/')));
+        let mut request = client.get(url).query(query);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose());
+        }
+        request.send().await.map_err(Failure::sending)
+    }
+
+    fn build_client(&self) -> anyhow::Result<Client> {
+        let mut builder = Client::builder()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .pool_idle_timeout(IDLE)
+            .user_agent(concat!("maintenant-gateway/", env!("CARGO_PKG_VERSION")));
+        let speaks_tls = self.base.scheme() == "https";
+        builder = match &self.tls.ca {
+            Some(pem) => {
+                let certificates = Certificate::from_pem_bundle(pem)?;
+                anyhow::ensure!(!certificates.is_empty(), "no certificate in MAINTENANT_CA_CERT");
+                builder.tls_certs_only(certificates)
+            }
+            None if speaks_tls => builder,
+            None => builder.tls_certs_only([]),
+        };
+        if let Some(pem) = &self.tls.identity {
+            builder = builder.identity(Identity::from_pem(pem)?);
+        }
+        if let Target::Unix(path) = &self.target {
+            builder = builder.unix_socket(path.as_path());
+        }
+        Ok(builder.build()?)
+    }
+}
+
+/// A failed attempt, and whether another one may do better.
+struct Failure {
+    error: ClientError,
+    may_pass: bool,
+}
+
+impl Failure {
+    fn lasting(error: ClientError) -> Self {
+        Self { error, may_pass: false }
+    }
+
+    fn sending(error: reqwest::Error) -> Self {
+        if error.is_timeout() && !error.is_connect() {
+            return Self::lasting(ClientError::Timeout);
+        }
+        Self { error: ClientError::Unreachable(causes(error)), may_pass: true }
+    }
+
+    /// An answer other than success. A gateway error without the contract's envelope comes from a
+    /// proxy or a server that is just starting; with it, it is the collector's considered answer.
+    fn answered(status: StatusCode, body: &[u8]) -> Self {
+        let detail = serde_json::from_slice::<ErrorBody>(body).ok().map(|body| body.error);
+        let passing =
+            [StatusCode::BAD_GATEWAY, StatusCode::SERVICE_UNAVAILABLE, StatusCode::GATEWAY_TIMEOUT];
+        let may_pass = detail.is_none() && passing.contains(&status);
+        let error = match (status, detail) {
+            (StatusCode::UNAUTHORIZED, _) => ClientError::Unauthorized,
+            (StatusCode::NOT_FOUND, None) => ClientError::RouteMissing,
+            (StatusCode::NOT_FOUND, Some(detail)) => {
+                ClientError::NotFound { code: detail.code, message: detail.message }
+            }
+            (status, detail) => {
+                let (code, message) =
+                    detail.map_or_else(Default::default, |detail| (detail.code, detail.message));
+                ClientError::Refused { status: status.as_u16(), code, message }
+            }
+        };
+        Self { error, may_pass }
+    }
+}
+
+async fn bounded_body(response: Response) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    let mut chunks = response.bytes_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(Failure::sending)?;
+        if body.len().saturating_add(chunk.len()) > LARGEST_ANSWER {
+            let fault = format!("more than {LARGEST_ANSWER} bytes");
+            return Err(Failure::lasting(ClientError::Unreadable(fault)));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// An error with its sources, without the URL.
+fn causes(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(cause) = source {
+        let _ = write!(text, ": {cause}");
+        source = cause.source();
+    }
+    text
+}

@@ -1,0 +1,157 @@
+//! What a tool says when it cannot do what was asked.
+//!
+//! The reader is a model that will act on the sentence, so each one says what was wrong, what is
+//! accepted, what to call next, and whether trying again can help. "The collector is down", "there
+//! is no such container" and "the token is wrong" ask for three different reactions and are three
+//! different sentences. Foreign text inside is quoted and sanitised.
+
+use rmcp::model::{ContentBlock, IntoContents};
+
+use crate::collector::ClientError;
+use crate::untrusted::{self, quoted};
+
+/// The text of a tool result with `isError: true`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ToolError(String);
+
+impl ToolError {
+    pub fn new(sentence: impl Into<String>) -> Self {
+        Self(sentence.into())
+    }
+
+    /// An argument whose value is none of the accepted words.
+    pub fn unknown_word(argument: &str, given: &str, accepted: &[&str]) -> Self {
+        let nearest = nearest(given, accepted.iter().copied())
+            .first()
+            .map(|word| format!(" Did you mean `{word}`?"))
+            .unwrap_or_default();
+        Self(format!(
+            "`{argument}` cannot be {}; it is one of: {}.{nearest}",
+            quoted(given),
+            accepted.join(", ")
+        ))
+    }
+
+    /// An argument outside its range.
+    pub fn out_of_range(
+        argument: &str,
+        given: i64,
+        accepted: std::ops::RangeInclusive<i64>,
+    ) -> Self {
+        let (least, most) = (accepted.start(), accepted.end());
+        Self(format!("`{argument}` is {given}; it must be from {least} to {most}."))
+    }
+
+    /// An argument that could not be read.
+    pub fn bad_argument(argument: &str, fault: &str) -> Self {
+        Self(format!("`{argument}`: {fault}"))
+    }
+
+    /// A call of collector `name` that failed.
+    pub fn from_client(name: &str, error: &ClientError) -> Self {
+        Self(explain(name, error))
+    }
+}
+
+impl IntoContents for ToolError {
+    fn into_contents(self) -> Vec<ContentBlock> {
+        vec![ContentBlock::text(self.0)]
+    }
+}
+
+/// Says in one or two sentences why collector `name` did not answer and what would help.
+pub fn explain(name: &str, error: &ClientError) -> String {
+    let collector = format!("Collector `{name}`");
+    match error {
+        ClientError::Unreachable(_) => format!(
+            "{collector} cannot be reached. This says nothing about the containers. Try again in a \
+             few seconds; get_health shows which collectors answer."
+        ),
+        ClientError::Timeout => format!(
+            "{collector} did not answer in time. Try again in a few seconds, or ask for less."
+        ),
+        ClientError::Unauthorized => format!(
+            "{collector} refused the gateway's credentials. Trying again does not help: the \
+             operator has to set MAINTENANT_API_TOKEN of the gateway to the collector's token."
+        ),
+        ClientError::RouteMissing => format!(
+            "{collector} does not offer this function: its version is too old, or MAINTENANT_URL \
+             does not point at a collector. Trying again does not help."
+        ),
+        ClientError::NotFound { message, .. } => {
+            format!("{collector} knows no such object: {}.", said(message))
+        }
+        ClientError::Refused { status, code, message } => {
+            let again = if *status >= 500 { " Trying again later may help." } else { "" };
+            let code = if code.is_empty() { String::new() } else { format!(" {}", quoted(code)) };
+            format!("{collector} answered with status {status}{code}: {}.{again}", said(message))
+        }
+        ClientError::Unreadable(_) => format!(
+            "{collector} sent an answer this gateway cannot read; the gateway's log has the \
+             reason. Trying again does not help unless the collector was just restarting."
+        ),
+    }
+}
+
+fn said(message: &str) -> String {
+    if message.is_empty() {
+        return "no reason given".to_owned();
+    }
+    quoted(&untrusted::message(message, 300))
+}
+
+/// The known names most like `wanted`, best first, at most three.
+pub fn nearest<'a>(wanted: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let wanted = untrusted::text(wanted, 128).to_lowercase();
+    let mut scored: Vec<(f64, &str)> = known
+        .into_iter()
+        .map(|name| {
+            let lower = name.to_lowercase();
+            let inside =
+                wanted.len() > 2 && (lower.contains(wanted.as_str()) || wanted.contains(&lower));
+            let score = strsim::jaro_winkler(&wanted, &lower);
+            (if inside { score.max(0.9) } else { score }, name)
+        })
+        .filter(|(score, _)| *score >= 0.75)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    scored.truncate(3);
+    scored.into_iter().map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_failures_are_three_sentences() {
+        let down = explain("prod", &ClientError::Unreachable("refused".to_owned()));
+        let missing = ClientError::NotFound {
+            code: "CONTAINER_NOT_FOUND".to_owned(),
+            message: "no container 7\u{1b}[31m".to_owned(),
+        };
+        let missing = explain("prod", &missing);
+        let unauthorized = explain("prod", &ClientError::Unauthorized);
+        assert!(down.contains("cannot be reached") && down.contains("Try again"), "{down}");
+        assert!(missing.contains("no such object: `no container 7`"), "{missing}");
+        assert!(unauthorized.contains("MAINTENANT_API_TOKEN"), "{unauthorized}");
+        assert!(!down.contains("refused\")"), "causes stay in the log: {down}");
+    }
+
+    #[test]
+    fn an_unknown_word_lists_the_known_ones_and_the_nearest() {
+        let error = ToolError::unknown_word("state", "runing", &["running", "exited"]);
+        assert_eq!(
+            error.to_string(),
+            "`state` cannot be `runing`; it is one of: running, exited. Did you mean `running`?"
+        );
+    }
+
+    #[test]
+    fn nearest_names_are_few_and_similar() {
+        let known = ["postgres", "postgres-exporter", "web", "redis"];
+        assert_eq!(nearest("postgre", known), ["postgres", "postgres-exporter"]);
+        assert_eq!(nearest("zzz", known), Vec::<&str>::new());
+    }
+}

@@ -1,0 +1,34 @@
+//! `maintenant-gateway`: MCP in front of one or several collectors.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use maintenant_gateway::config::Args;
+use maintenant_serve::process::{exit_code, install_crypto};
+use maintenant_serve::settings::EXIT_USAGE;
+use tokio::runtime::Builder;
+
+fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    exit_code(run(&args))
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    let (config, logging) = args.check()?;
+    logging.init();
+    install_crypto();
+    // One client on stdin needs no second thread, and starts sooner without.
+    let mut runtime =
+        if config.mcp.http { Builder::new_multi_thread() } else { Builder::new_current_thread() };
+    let runtime = runtime.enable_all().build()?;
+    let result = runtime.block_on(maintenant_gateway::run(config));
+    // A thread may still be reading stdin.
+    runtime.shutdown_background();
+    result
+}

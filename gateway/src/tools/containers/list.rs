@@ -1,0 +1,397 @@
+//! `list_containers`.
+
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+use maintenant_api::containers::{Container, ContainerListQuery, ExitReason, Health, State};
+use rmcp::{tool, tool_router};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{group_of, is_shown_as, rank};
+use crate::arguments::{Parameters, whole_number};
+use crate::budget::{self, Json};
+use crate::collectors::{Source, ask};
+use crate::cursor;
+use crate::error::ToolError;
+use crate::server::Gateway;
+use crate::time::show;
+use crate::tools::{counted, hint};
+use crate::untrusted::name;
+
+const DEFAULT_LIMIT: usize = 20;
+const STATES: [&str; 8] =
+    ["created", "running", "paused", "restarting", "exited", "completed", "dead", "unknown"];
+const HEALTHS: [&str; 4] = ["healthy", "unhealthy", "starting", "none"];
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ListContainers {
+    /// Only this state. `unknown`: Docker cannot be asked right now.
+    #[schemars(extend("enum" = STATES))]
+    state: Option<String>,
+    /// Only this verdict of the container's own health check; `none`: it has no verdict.
+    #[schemars(extend("enum" = HEALTHS))]
+    health: Option<String>,
+    /// Only this group or Compose project; the exact name.
+    group: Option<String>,
+    /// Only names that contain this, in any case.
+    name: Option<String>,
+    /// How many containers to return, 1 to 100; default 20.
+    #[serde(deserialize_with = "whole_number")]
+    #[schemars(range(min = 1, max = 100))]
+    limit: Option<i64>,
+    /// `next_cursor` of the previous page, with the same filters.
+    cursor: Option<String>,
+    /// Only this collector, by its name in `sources`.
+    collector: Option<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct ContainerPage {
+    summary: Summary,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    /// Worst first.
+    containers: Vec<ContainerRow>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sources: Option<Vec<Source>>,
+}
+
+/// Counts over all pages; states that do not occur are left out.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub(in crate::tools) struct Summary {
+    /// Whatever the filters.
+    total: usize,
+    /// With the filters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    matching: Option<usize>,
+    running: usize,
+    /// Running, and the health check fails.
+    unhealthy: usize,
+    #[serde(flatten)]
+    others: BTreeMap<&'static str, usize>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct ContainerRow {
+    name: String,
+    id: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_code: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<String>,
+    image: String,
+    /// Last change of state.
+    since: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart_count: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collector: Option<String>,
+}
+
+#[tool_router(router = list_of_containers, vis = "pub(super)")]
+impl Gateway {
+    /// Lists watched containers, those in trouble first, with counts over all of them.
+    /// Start here for questions such as "what is broken" or "is X running"; get_container explains one of them.
+    /// Returns 20 by default: narrow with state, health, group or name, or continue with next_cursor.
+    #[tool(
+        title = "List containers",
+        annotations(
+            read_only_hint = true,
+            destructive_hint = false,
+            idempotent_hint = true,
+            open_world_hint = false
+        )
+    )]
+    async fn list_containers(
+        &self,
+        Parameters(arguments): Parameters<ListContainers>,
+    ) -> Result<Json<ContainerPage>, ToolError> {
+        let (filter, limit) = (Filter::new(&arguments)?, limit(arguments.limit)?);
+        let after: Option<Key> =
+            arguments.cursor.as_deref().map(|text| cursor::decode(text, &filter)).transpose()?;
+        let collectors = self.collectors().choose(arguments.collector.as_deref())?;
+        let query = ContainerListQuery::default();
+        let query = &query;
+        let answers =
+            ask(collectors, |collector| async move { collector.containers(query).await }).await;
+        let sources = answers.sources();
+        let mut entries: Vec<Entry> = Vec::new();
+        for (collector, list) in answers.successes()? {
+            let containers = list.groups.into_iter().flat_map(|group| group.containers);
+            entries.extend(containers.map(|container| Entry::new(&collector.name, container)));
+        }
+        let mut page = page(entries, &filter, after.as_ref(), limit, self.collectors().several());
+        page.sources = sources;
+        Ok(Json(page))
+    }
+}
+
+fn limit(limit: Option<i64>) -> Result<Option<usize>, ToolError> {
+    let Some(limit) = limit else { return Ok(None) };
+    usize::try_from(limit)
+        .ok()
+        .filter(|limit| (1..=100).contains(limit))
+        .map(Some)
+        .ok_or_else(|| ToolError::out_of_range("limit", limit, 1..=100))
+}
+
+/// Which containers were asked for. Its JSON is what a cursor is bound to.
+#[derive(Debug, Default, Serialize)]
+struct Filter {
+    state: Option<State>,
+    health: Option<Verdict>,
+    group: Option<String>,
+    name: Option<String>,
+    collector: Option<String>,
+}
+
+/// What the container's own health check has to say.
+#[derive(Debug, Clone, Copy, Serialize)]
+enum Verdict {
+    None,
+    Is(Health),
+}
+
+impl Filter {
+    fn new(arguments: &ListContainers) -> Result<Self, ToolError> {
+        let word = |text: &Option<String>| text.as_deref().map(|text| text.trim().to_lowercase());
+        let state = match word(&arguments.state) {
+            None => None,
+            Some(word) => Some(
+                State::parse(&word)
+                    .ok_or_else(|| ToolError::unknown_word("state", &word, &STATES))?,
+            ),
+        };
+        let health = match word(&arguments.health).as_deref() {
+            None => None,
+            Some("none") => Some(Verdict::None),
+            Some(word) => Some(
+                Health::parse(word)
+                    .filter(|_| HEALTHS.contains(&word))
+                    .map(Verdict::Is)
+                    .ok_or_else(|| ToolError::unknown_word("health", word, &HEALTHS))?,
+            ),
+        };
+        Ok(Self {
+            state,
+            health,
+            group: arguments.group.clone(),
+            name: arguments.name.as_deref().map(str::to_lowercase),
+            collector: arguments.collector.clone(),
+        })
+    }
+
+    fn is_open(&self) -> bool {
+        self.state.is_none() && self.health.is_none() && self.group.is_none() && self.name.is_none()
+    }
+
+    fn matches(&self, container: &Container) -> bool {
+        self.state.is_none_or(|state| container.state == state)
+            && self.health.is_none_or(|verdict| match verdict {
+                Verdict::None => container.health_status.is_none(),
+                Verdict::Is(health) => container.health_status == Some(health),
+            })
+            && self.group.as_deref().is_none_or(|wanted| {
+                group_of(container).is_some_and(|group| is_shown_as(group, wanted))
+            })
+            && self.name.as_deref().is_none_or(|part| container.name.to_lowercase().contains(part))
+    }
+}
+
+/// Sort key: rank, name, collector, id.
+type Key = (u8, String, String, i64);
+
+struct Entry {
+    key: Key,
+    container: Container,
+}
+
+impl Entry {
+    fn new(collector: &str, container: Container) -> Self {
+        let key = (rank(&container), container.name.clone(), collector.to_owned(), container.id);
+        Self { key, container }
+    }
+
+    fn row(&self, several: bool) -> ContainerRow {
+        let container = &self.container;
+        ContainerRow {
+            name: name(&container.name),
+            id: container.id.to_string(),
+            state: container.state.as_str(),
+            health: container.health_status.map(Health::as_str),
+            exit_code: container.exit_code,
+            exit_reason: container.exit_reason.map(ExitReason::as_str),
+            group: group_of(container).map(name),
+            image: name(&container.image),
+            since: show(container.last_state_change_at),
+            restart_count: Some(container.restart_count).filter(|count| *count > 0),
+            collector: several.then(|| self.key.2.clone()),
+        }
+    }
+}
+
+impl Summary {
+    pub(in crate::tools) fn of<'a>(containers: impl Iterator<Item = &'a Container>) -> Self {
+        let mut summary = Self::default();
+        let add = |count: &mut usize| *count = count.saturating_add(1);
+        for container in containers {
+            add(&mut summary.total);
+            match (container.state, container.health_status) {
+                (State::Running, health) => {
+                    add(&mut summary.running);
+                    match health {
+                        Some(Health::Unhealthy) => add(&mut summary.unhealthy),
+                        Some(Health::Starting) => {
+                            add(summary.others.entry("starting").or_default());
+                        }
+                        _ => {}
+                    }
+                }
+                (state, _) => add(summary.others.entry(state.as_str()).or_default()),
+            }
+        }
+        summary
+    }
+
+    pub(in crate::tools) fn unknown(&self) -> usize {
+        self.others.get(State::Unknown.as_str()).copied().unwrap_or_default()
+    }
+}
+
+/// One page of `entries`, worst first.
+fn page(
+    entries: Vec<Entry>,
+    filter: &Filter,
+    after: Option<&Key>,
+    limit: Option<usize>,
+    several: bool,
+) -> ContainerPage {
+    let total = entries.len();
+    let mut matching: Vec<Entry> =
+        entries.into_iter().filter(|entry| filter.matches(&entry.container)).collect();
+    matching.sort_by(|a, b| a.key.cmp(&b.key));
+    let mut summary = Summary::of(matching.iter().map(|entry| &entry.container));
+    summary.matching = (!filter.is_open()).then_some(matching.len());
+    summary.total = total;
+
+    let unseen = after.map_or(0, |after| {
+        matching.partition_point(|entry| entry.key.cmp(after) != Ordering::Greater)
+    });
+    let rest = matching.get(unseen..).unwrap_or_default();
+    let budget = if limit.is_some() { budget::ITEMS } else { budget::TARGET };
+    let rows: Vec<ContainerRow> =
+        rest.iter().take(limit.unwrap_or(DEFAULT_LIMIT)).map(|entry| entry.row(several)).collect();
+    let (containers, _) = budget::fit(rows, budget);
+    let more = rest.len().saturating_sub(containers.len());
+    let next_cursor = containers
+        .len()
+        .checked_sub(1)
+        .filter(|_| more > 0)
+        .and_then(|last| rest.get(last))
+        .and_then(|entry| cursor::encode(&entry.key, filter));
+
+    let hint = hint([
+        (summary.unknown() > 0).then(|| {
+            let containers = counted(summary.unknown(), "container");
+            format!("State unknown for {containers}: Docker cannot be asked; see get_health.")
+        }),
+        next_cursor
+            .is_some()
+            .then(|| format!("{more} more: repeat the call with cursor = next_cursor.")),
+        (matching.is_empty() && total > 0).then(|| {
+            let containers = counted(total, "container");
+            format!("No container matches; without filters there are {containers}.")
+        }),
+        (total == 0).then(|| {
+            "No container is watched; get_health tells whether the collector reaches Docker."
+                .to_owned()
+        }),
+    ]);
+    ContainerPage { summary, hint, containers, next_cursor, sources: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn entries(count: i64) -> Vec<Entry> {
+        (1..=count)
+            .map(|id| {
+                let container = json!({
+                    "id": id, "external_id": format!("{id:064x}"),
+                    "name": format!("shop-service-{id:03}-1"), "state": "running",
+                    "image": "registry.example.org/shop/service:1.27.3",
+                    "health_status": "healthy", "orchestration_group": "shop",
+                    "first_seen_at": "2026-01-01T00:00:00Z",
+                    "last_state_change_at": "2026-01-01T00:00:00Z"
+                });
+                Entry::new("collector", serde_json::from_value(container).unwrap())
+            })
+            .collect()
+    }
+
+    fn default_page(count: i64) -> ContainerPage {
+        page(entries(count), &Filter::default(), None, None, false)
+    }
+
+    #[test]
+    fn a_hundred_containers_fit_into_ten_kilobytes_by_default() {
+        let text = serde_json::to_string(&default_page(100)).unwrap();
+        let escaped = Value::String(text.clone()).to_string();
+        assert!(text.len() <= 5000, "{} bytes", text.len());
+        assert!(text.len() + escaped.len() <= 10_000, "{} bytes", text.len() + escaped.len());
+    }
+
+    #[test]
+    fn pages_hold_every_container_once() {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = page(entries(90), &Filter::default(), after.as_ref(), Some(40), false);
+            assert_eq!(page.summary.total, 90);
+            seen.extend(page.containers.into_iter().map(|row| row.id));
+            let Some(text) = page.next_cursor else { break };
+            after = Some(cursor::decode::<Key, _>(&text, &Filter::default()).unwrap());
+        }
+        assert_eq!(seen.len(), 90);
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 90);
+    }
+
+    #[test]
+    fn nothing_found_and_nothing_there_are_two_hints() {
+        let none = Filter { name: Some("zzz".to_owned()), ..Filter::default() };
+        let empty = page(entries(3), &none, None, None, false);
+        assert_eq!(
+            empty.hint.as_deref(),
+            Some("No container matches; without filters there are 3 containers.")
+        );
+        assert_eq!(empty.summary.matching, Some(0));
+        assert!(default_page(0).hint.unwrap().contains("No container is watched"));
+    }
+
+    #[test]
+    fn large_names_shorten_the_page_and_the_rest_is_on_the_next() {
+        let mut entries = entries(30);
+        for entry in &mut entries {
+            entry.container.image = "x".repeat(5000);
+            entry.container.name = format!("{}{}", "n".repeat(500), entry.container.id);
+            entry.key.1.clone_from(&entry.container.name);
+        }
+        let page = page(entries, &Filter::default(), None, None, false);
+        assert!(page.containers.len() < 20);
+        assert!(page.next_cursor.is_some());
+        assert!(serde_json::to_string(&page).unwrap().len() < 6000);
+    }
+}

@@ -1,0 +1,174 @@
+//! Which container a caller means: an id, a name, the beginning of a Docker id, or a Compose
+//! service.
+
+use std::sync::Arc;
+
+use maintenant_api::containers::{Container, ContainerListQuery};
+
+use super::is_shown_as;
+use crate::collector::{ClientError, Collector};
+use crate::collectors::{Answers, ask};
+use crate::error::{ToolError, nearest};
+use crate::server::Gateway;
+use crate::untrusted::quoted;
+
+/// Shorter beginnings of a Docker id are more likely a name.
+const SHORTEST_PREFIX: usize = 6;
+
+/// A container and where it is.
+pub(super) struct Resolved {
+    pub(super) collector: Arc<Collector>,
+    pub(super) id: i64,
+    /// `None`: not in the list, so archived or ignored; readable by its id all the same.
+    pub(super) listed: Option<Container>,
+}
+
+impl Gateway {
+    /// Finds the one container that `wanted` names.
+    pub(super) async fn resolve(
+        &self,
+        wanted: &str,
+        collector: Option<&str>,
+    ) -> Result<Resolved, ToolError> {
+        let wanted = wanted.trim();
+        if wanted.is_empty() {
+            return Err(ToolError::bad_argument(
+                "container_id",
+                "it is empty; give the name or id of a container, as list_containers shows them",
+            ));
+        }
+        let collectors = self.collectors().choose(collector)?;
+        let query = &ContainerListQuery::default();
+        let answers =
+            ask(collectors.clone(), |collector| async move { collector.containers(query).await })
+                .await;
+        let silent = silent(&answers);
+        let mut known: Vec<(Arc<Collector>, Container)> = Vec::new();
+        for (collector, list) in answers.successes()? {
+            for container in list.groups.into_iter().flat_map(|group| group.containers) {
+                known.push((collector.clone(), container));
+            }
+        }
+        match choose(wanted, &known) {
+            Choice::One(at) => {
+                let Some((collector, container)) = known.into_iter().nth(at) else {
+                    return Err(ToolError::new("The list of containers changed; try again."));
+                };
+                return Ok(Resolved { collector, id: container.id, listed: Some(container) });
+            }
+            Choice::Several(found) => {
+                let found = found.into_iter().filter_map(|at| known.get(at));
+                return Err(ambiguous(wanted, found, self.collectors().several()));
+            }
+            Choice::None => {}
+        }
+        if let Ok(id) = wanted.parse::<i64>() {
+            let answers =
+                ask(collectors, |collector| async move { collector.container(id).await }).await;
+            let mut found = answers.0.into_iter().filter(|(_, answer)| answer.is_ok());
+            match (found.next(), found.next()) {
+                (Some((collector, _)), None) => {
+                    return Ok(Resolved { collector, id, listed: None });
+                }
+                (Some(_), Some(_)) => {
+                    return Err(ToolError::new(format!(
+                        "Several collectors have a container with id {id}; repeat the call with \
+                         `collector`."
+                    )));
+                }
+                _ => {}
+            }
+        }
+        Err(unknown(wanted, known.iter().map(|(_, container)| container), &silent))
+    }
+}
+
+enum Choice {
+    One(usize),
+    Several(Vec<usize>),
+    None,
+}
+
+/// The first way of naming a container that fits any decides.
+fn choose(wanted: &str, known: &[(Arc<Collector>, Container)]) -> Choice {
+    let prefix = wanted.to_ascii_lowercase();
+    let is_prefix =
+        prefix.len() >= SHORTEST_PREFIX && prefix.bytes().all(|b| b.is_ascii_hexdigit());
+    let bare = wanted.strip_prefix('/').unwrap_or(wanted);
+    let ways: [&dyn Fn(&Container) -> bool; 4] = [
+        &|container| container.id.to_string() == wanted,
+        &|container| is_shown_as(&container.name, bare),
+        &|container| is_prefix && container.external_id.starts_with(&prefix),
+        &|container| is_shown_as(&container.orchestration_unit, bare),
+    ];
+    for way in ways {
+        let found: Vec<usize> = known
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, container))| way(container))
+            .map(|(at, _)| at)
+            .collect();
+        match found.as_slice() {
+            [] => {}
+            [one] => return Choice::One(*one),
+            _ => return Choice::Several(found),
+        }
+    }
+    Choice::None
+}
+
+fn ambiguous<'a>(
+    wanted: &str,
+    found: impl Iterator<Item = &'a (Arc<Collector>, Container)>,
+    several: bool,
+) -> ToolError {
+    let found: Vec<String> = found
+        .take(8)
+        .map(|(collector, container)| {
+            let place = if several { format!(" on {}", collector.name) } else { String::new() };
+            format!("{} (id {}{place})", quoted(&container.name), container.id)
+        })
+        .collect();
+    let how = if several { "the id and `collector` of one" } else { "the id of one" };
+    ToolError::new(format!(
+        "{} fits several containers: {}. Repeat the call with {how}.",
+        quoted(wanted),
+        found.join(", ")
+    ))
+}
+
+fn unknown<'a>(
+    wanted: &str,
+    known: impl Iterator<Item = &'a Container>,
+    silent: &[String],
+) -> ToolError {
+    let names: Vec<&str> = known.map(|container| container.name.as_str()).collect();
+    let nearest: Vec<String> =
+        nearest(wanted, names.iter().copied()).into_iter().map(quoted).collect();
+    let nearest = if nearest.is_empty() {
+        String::new()
+    } else {
+        format!(" The nearest names are: {}.", nearest.join(", "))
+    };
+    let silent = if silent.is_empty() {
+        String::new()
+    } else {
+        format!(" Not asked, because they do not answer: {}.", silent.join(", "))
+    };
+    ToolError::new(format!(
+        "There is no container {}.{nearest}{silent} list_containers shows all of them; its `name` \
+         filter finds parts of names.",
+        quoted(wanted)
+    ))
+}
+
+/// Collectors that did not answer: what is looked for may be there.
+fn silent<T>(answers: &Answers<T>) -> Vec<String> {
+    let silent = |answer: &Result<T, ClientError>| answer.is_err();
+    answers
+        .0
+        .iter()
+        .filter(|(_, answer)| silent(answer))
+        .map(|(collector, _)| collector.name.clone())
+        .collect()
+}

@@ -1,0 +1,217 @@
+//! `get_health`: does the monitoring itself work?
+
+use std::sync::Arc;
+
+use maintenant_api::containers::{Container, ContainerList, ContainerListQuery};
+use maintenant_api::health::{HealthStatus, RuntimeStatus};
+use rmcp::{tool, tool_router};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::containers::Summary;
+use super::{counted, hint};
+use crate::arguments::Parameters;
+use crate::budget::Json;
+use crate::collector::{ClientError, Collector};
+use crate::collectors::ask;
+use crate::error::{ToolError, explain};
+use crate::server::Gateway;
+use crate::time::show;
+use crate::untrusted::{self, name};
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct GetHealth {}
+
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct HealthAnswer {
+    /// `ok`, `degraded`: part of the data is missing or old, `down`: no collector answers.
+    status: &'static str,
+    /// Of the first collector that answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<String>,
+    /// Whether that collector reaches its container engine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connected: Option<bool>,
+    /// Since when `connected` is as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    /// Why it is not connected, in the collector's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+    /// Calls the engine refuses, and what does not work for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    degraded: Vec<Limitation>,
+    /// Over all collectors that answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    containers: Option<Summary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sources: Option<Vec<CollectorHealth>>,
+    gateway_version: &'static str,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Limitation {
+    feature: String,
+    call: String,
+    error: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct CollectorHealth {
+    name: String,
+    ok: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connected: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[tool_router(router = health, vis = "pub(super)")]
+impl Gateway {
+    /// Tells whether the monitoring itself works: each collector, its connection to Docker, and counts of containers by state.
+    /// Call it when data looks old, when container states are `unknown`, or when another tool says that a collector does not answer.
+    /// It answers even when every collector is down. For the containers themselves use list_containers.
+    #[tool(
+        title = "Get health of the monitoring",
+        annotations(
+            read_only_hint = true,
+            destructive_hint = false,
+            idempotent_hint = true,
+            open_world_hint = false
+        )
+    )]
+    async fn get_health(
+        &self,
+        Parameters(GetHealth {}): Parameters<GetHealth>,
+    ) -> Result<Json<HealthAnswer>, ToolError> {
+        let answers = ask(self.collectors().all().to_vec(), examine).await;
+        Ok(Json(shape(&answers.0, self.collectors().several())))
+    }
+}
+
+/// What one collector says of itself. Alive is enough; the rest may be missing.
+struct Examined {
+    health: HealthStatus,
+    runtime: Result<RuntimeStatus, ClientError>,
+    containers: Result<Vec<Container>, ClientError>,
+}
+
+async fn examine(collector: Arc<Collector>) -> Result<Examined, ClientError> {
+    let query = ContainerListQuery::default();
+    let (health, runtime, containers) =
+        tokio::join!(collector.health(), collector.runtime_status(), collector.containers(&query));
+    let flatten = |list: ContainerList| {
+        list.groups.into_iter().flat_map(|group| group.containers).collect::<Vec<_>>()
+    };
+    Ok(Examined { health: health?, runtime, containers: containers.map(flatten) })
+}
+
+impl Examined {
+    fn version(&self) -> Option<String> {
+        (!self.health.version.is_empty()).then(|| name(&self.health.version))
+    }
+
+    /// Everything it is there for works.
+    fn is_well(&self) -> bool {
+        let runtime = self.runtime.as_ref();
+        runtime.is_ok_and(|runtime| runtime.connected || runtime.runtime == "none")
+            && self.containers.is_ok()
+    }
+}
+
+fn shape(
+    answers: &[(Arc<Collector>, Result<Examined, ClientError>)],
+    several: bool,
+) -> HealthAnswer {
+    let answering: Vec<&Examined> =
+        answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).collect();
+    let silent = answers.len().saturating_sub(answering.len());
+    let well = answering.iter().filter(|examined| examined.is_well()).count();
+    let status = if answering.is_empty() {
+        "down"
+    } else if well < answers.len() {
+        "degraded"
+    } else {
+        "ok"
+    };
+    let first = answering.first();
+    let runtime = first.and_then(|examined| examined.runtime.as_ref().ok());
+    let containers = answering.iter().any(|examined| examined.containers.is_ok()).then(|| {
+        Summary::of(answering.iter().flat_map(|examined| examined.containers.iter().flatten()))
+    });
+    let unknown = containers.as_ref().map_or(0, Summary::unknown);
+    let hint = hint([
+        (silent > 0).then(|| {
+            let collectors = counted(silent, "collector");
+            format!("No answer from {collectors}: see sources. Their containers are not counted.")
+        }),
+        (unknown > 0).then(|| {
+            let containers = counted(unknown, "container");
+            format!("State unknown for {containers}, because Docker cannot be asked.")
+        }),
+    ]);
+    HealthAnswer {
+        status,
+        version: first.and_then(|examined| examined.version()),
+        runtime: runtime.map(|runtime| name(&runtime.runtime)),
+        connected: runtime.map(|runtime| runtime.connected),
+        since: runtime.and_then(|runtime| runtime.since).map(show),
+        error: runtime
+            .and_then(|runtime| runtime.error.as_deref())
+            .map(|error| untrusted::message(error, 300)),
+        hint,
+        degraded: runtime.map(limitations).unwrap_or_default(),
+        containers,
+        sources: (several || silent > 0).then(|| answers.iter().map(source).collect()),
+        gateway_version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+fn limitations(runtime: &RuntimeStatus) -> Vec<Limitation> {
+    runtime
+        .degraded
+        .iter()
+        .take(10)
+        .map(|limitation| Limitation {
+            feature: name(&limitation.feature),
+            call: name(&limitation.call),
+            error: untrusted::message(&limitation.error, 200),
+        })
+        .collect()
+}
+
+fn source(
+    (collector, answer): &(Arc<Collector>, Result<Examined, ClientError>),
+) -> CollectorHealth {
+    let name = collector.name.clone();
+    match answer {
+        Err(error) => CollectorHealth {
+            ok: false,
+            version: None,
+            connected: None,
+            error: Some(explain(&name, error)),
+            name,
+        },
+        Ok(examined) => {
+            let runtime = examined.runtime.as_ref();
+            let error = match runtime {
+                Ok(runtime) => runtime.error.as_deref().map(|error| untrusted::message(error, 200)),
+                Err(error) => Some(explain(&name, error)),
+            };
+            CollectorHealth {
+                ok: examined.is_well(),
+                version: examined.version(),
+                connected: runtime.ok().map(|runtime| runtime.connected),
+                error,
+                name,
+            }
+        }
+    }
+}

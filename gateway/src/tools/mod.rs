@@ -1,0 +1,97 @@
+//! The tools, one file per subject, added up here.
+//!
+//! A tool asks collectors, shapes their answers for a reader without context, and bounds them:
+//! what is broken comes first, foreign text is made safe, and whatever is left out is said in a
+//! field, because many clients show a model nothing but the structured answer.
+
+mod containers;
+mod health;
+
+use rmcp::handler::server::tool::ToolRouter;
+
+use crate::server::Gateway;
+
+impl Gateway {
+    pub(crate) fn tool_router() -> ToolRouter<Self> {
+        Self::containers() + Self::health()
+    }
+}
+
+/// Joins the sentences of a `hint` field.
+fn hint(sentences: impl IntoIterator<Item = Option<String>>) -> Option<String> {
+    let text = sentences.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    (!text.is_empty()).then_some(text)
+}
+
+/// `"1 container"`, `"2 containers"`.
+fn counted(count: usize, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::collectors::Collectors;
+    use crate::config::CollectorSettings;
+    use crate::server::INSTRUCTIONS;
+
+    fn gateway() -> Gateway {
+        Gateway::new(Collectors::new(CollectorSettings::default()).unwrap(), false)
+    }
+
+    #[test]
+    fn these_are_the_tools() {
+        let names: Vec<_> =
+            gateway().tools().iter().map(|tool| tool.name.clone().into_owned()).collect();
+        let expected = ["get_container", "get_container_logs", "get_health", "list_containers"];
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn each_tool_says_everything_a_client_asks() {
+        for tool in gateway().tools() {
+            let name = &tool.name;
+            let hints = serde_json::to_value(tool.annotations.as_ref().unwrap()).unwrap();
+            for hint in ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"] {
+                assert!(hints[hint].is_boolean(), "{name}: {hint}");
+            }
+            assert!(tool.title.is_some(), "{name}: title");
+            assert!(tool.output_schema.is_some(), "{name}: output schema");
+            let description = tool.description.as_ref().unwrap();
+            assert!(description.len() <= 2048, "{name}: {} bytes", description.len());
+            let sentences = description.matches(". ").count() + 1;
+            assert!((2..=5).contains(&sentences), "{name}: {sentences} sentences");
+            let schema = Value::Object((*tool.input_schema).clone());
+            for (argument, schema) in schema["properties"].as_object().into_iter().flatten() {
+                assert!(schema["description"].is_string(), "{name}.{argument}: description");
+                assert!(schema["type"].is_string(), "{name}.{argument}: {schema}");
+            }
+            assert_eq!(schema["additionalProperties"], json!(false), "{name}");
+        }
+    }
+
+    #[test]
+    fn schemas_hold_nothing_clients_stumble_over() {
+        let text = serde_json::to_string(gateway().tools()).unwrap();
+        for odd in ["$ref", "$defs", "$schema", "uint", "int64", "anyOf", "oneOf"] {
+            assert!(!text.contains(odd), "{odd} in {text}");
+        }
+    }
+
+    #[test]
+    fn the_list_of_tools_is_small() {
+        let bytes = serde_json::to_string(gateway().tools()).unwrap().len();
+        // The aim for all 18 is 24 kB; these four are the largest.
+        assert!(bytes <= 11_000, "{bytes} bytes");
+        assert!(INSTRUCTIONS.len() <= 2048, "{} bytes", INSTRUCTIONS.len());
+    }
+
+    #[test]
+    fn tools_are_what_they_were() {
+        for tool in gateway().tools() {
+            insta::assert_json_snapshot!(tool.name.as_ref(), tool);
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! Text that others wrote: container names, images, log lines, error messages.
+//!
+//! It may try to steer the model that reads it, to hide characters from the people who read along,
+//! or to carry a secret that was never meant to leave the host. So it loses its control sequences,
+//! its invisible characters become visible, its length is bounded, and what looks like a secret in
+//! a log becomes `[redacted]`. Redaction is best effort: it knows shapes, not meanings.
+
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use regex::{Regex, RegexSet};
+
+/// Longest name of a container, image or group shown.
+pub const NAME: usize = 128;
+/// Longest log line shown, in characters.
+pub const LINE: usize = 2000;
+/// A line of a multi-line secret is looked for no further than this many lines on.
+const LONGEST_KEY: usize = 100;
+const REDACTED: &str = "[redacted]";
+
+/// A name: one line, at most [`NAME`] characters.
+pub fn name(raw: &str) -> String {
+    text(raw, NAME)
+}
+
+/// Foreign text on one line, at most `most` characters, with a mark where it was cut.
+pub fn text(raw: &str, most: usize) -> String {
+    let bounded = head(raw, most.saturating_mul(8));
+    shorten(&visible(&bounded), most)
+}
+
+/// An error's words on one line, without secrets.
+pub fn message(raw: &str, most: usize) -> String {
+    shorten(&redact(&visible(&head(raw, most.saturating_mul(8)))).0, most)
+}
+
+/// Foreign text inside a sentence of ours.
+pub fn quoted(raw: &str) -> String {
+    format!("`{}`", text(raw, NAME).replace('`', "'"))
+}
+
+/// Log lines made safe and free of secrets, and how many secrets that were.
+pub fn lines(raw: &[String]) -> (Vec<String>, usize) {
+    let mut lines: Vec<String> = raw.iter().map(|line| visible(&head(line, LINE * 8))).collect();
+    let mut redacted = redact_keys(&mut lines);
+    for line in &mut lines {
+        let (clean, count) = redact(line);
+        redacted = redacted.saturating_add(count);
+        if count > 0 {
+            *line = clean;
+        }
+        *line = shorten(line, LINE);
+    }
+    (lines, redacted)
+}
+
+/// Text without terminal sequences, and with invisible and direction characters spelled out.
+fn visible(raw: &str) -> String {
+    static TERMINAL: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        // CSI, then OSC and other strings up to their end, then two-character escapes.
+        Regex::new(
+            r"(?x)
+            (?:\x1b\[|\u{9b}) [0-?]* [\x20-/]* [@-~]
+            | \x1b [\]PX^_] [^\x07\x1b]* (?:\x07|\x1b\\)?
+            | \x1b [\x20-/]* [0-~]",
+        )
+        .ok()
+    });
+    let plain = match &*TERMINAL {
+        Some(terminal) => terminal.replace_all(raw, ""),
+        None => Cow::Borrowed(raw),
+    };
+    let mut out = String::with_capacity(plain.len());
+    for c in plain.trim_end_matches(['\r', '\n']).chars() {
+        match c {
+            '\t' => out.push(c),
+            '\r' | '\n' => out.push(' '),
+            // Variation selectors can spell hidden bytes; an emoji is readable without.
+            '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => {}
+            '\u{ad}'
+            | '\u{61c}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}' => out.extend(c.escape_unicode()),
+            c if c.is_control() => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+fn head(text: &str, most: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => Cow::Borrowed(text.get(..end).unwrap_or_default()),
+        None => Cow::Borrowed(text),
+    }
+}
+
+fn shorten(text: &str, most: usize) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
+    }
+    let left_out = length.saturating_sub(most);
+    format!("{}… [{left_out} more characters]", head(text, most))
+}
+
+/// Private keys in PEM spread over several lines, including one whose beginning is out of sight.
+fn redact_keys(lines: &mut [String]) -> usize {
+    const BEGIN: &str = "-----BEGIN ";
+    const END: &str = "-----END ";
+    let marks = |line: &str, mark: &str| {
+        line.split_once(mark).is_some_and(|(_, rest)| {
+            rest.split_once("-----").is_some_and(|(kind, _)| kind.ends_with("PRIVATE KEY"))
+        })
+    };
+    let mut redacted = 0_usize;
+    let mut left = 0_usize;
+    let mut seen_begin = false;
+    let mut headless_end = None;
+    for (at, line) in lines.iter_mut().enumerate() {
+        let (begins, ends) = (marks(line, BEGIN), marks(line, END));
+        if begins && !ends {
+            (left, seen_begin) = (LONGEST_KEY, true);
+            redacted = redacted.saturating_add(1);
+        }
+        if ends && !begins && !seen_begin {
+            headless_end = Some(at);
+        }
+        if left > 0 {
+            REDACTED.clone_into(line);
+            left = if ends { 0 } else { left.saturating_sub(1) };
+        }
+    }
+    if let Some(end) = headless_end {
+        let is_body = |line: &str| {
+            line.len() >= 4
+                && line.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
+        };
+        let mut any = false;
+        for line in lines
+            .iter_mut()
+            .take(end)
+            .rev()
+            .take_while(|line| line.split_whitespace().last().is_some_and(is_body))
+        {
+            REDACTED.clone_into(line);
+            any = true;
+        }
+        redacted = redacted.saturating_add(usize::from(any));
+    }
+    redacted
+}
+
+/// Secrets on one line.
+fn redact(line: &str) -> (String, usize) {
+    let Some(shapes) = &*SHAPES else { return (line.to_owned(), 0) };
+    let mut text = line.to_owned();
+    let mut count = 0_usize;
+    for shape in shapes.any.matches(line) {
+        let Some((pattern, replacement)) = shapes.each.get(shape) else { continue };
+        count = count.saturating_add(pattern.find_iter(&text).count());
+        if let Cow::Owned(changed) = pattern.replace_all(&text, *replacement) {
+            text = changed;
+        }
+    }
+    (text, count)
+}
+
+struct Shapes {
+    any: RegexSet,
+    each: Vec<(Regex, &'static str)>,
+}
+
+static SHAPES: LazyLock<Option<Shapes>> = LazyLock::new(|| {
+    let any = RegexSet::new(SECRETS.iter().map(|(pattern, _)| pattern)).ok()?;
+    let each = SECRETS
+        .iter()
+        .map(|(pattern, replacement)| Regex::new(pattern).map(|regex| (regex, *replacement)))
+        .collect::<Result<_, _>>()
+        .ok()?;
+    Some(Shapes { any, each })
+});
+
+/// Shapes of secrets, and what stays of a match. Applied in this order.
+const SECRETS: [(&str, &str); 10] = [
+    // A whole key on one line, its line ends escaped.
+    (
+        r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)",
+        "[redacted]",
+    ),
+    // Headers.
+    (
+        r#"(?i)\b((?:proxy-)?authorization\\?["']?\s*[:=]\s*\\?["']?)(?:[a-z]+\s+)?[^\s"',;\\\[]+"#,
+        "${1}[redacted]",
+    ),
+    (r"(?i)\b((?:set-)?cookie:\s*)[^\[\s].*", "${1}[redacted]"),
+    (r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{12,}", "${1} [redacted]"),
+    // JSON web tokens.
+    (r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)?", "[redacted]"),
+    // User and password in a URL.
+    (r"\b([a-zA-Z][a-zA-Z0-9+.-]{1,20}://)[^\s/?#@\[]+@", "${1}[redacted]@"),
+    // Keys with a known beginning: AWS, GitHub, GitLab, Slack, Google, Stripe, npm, model APIs.
+    (
+        r"(?x)\b(?:
+            (?:AKIA|ASIA)[A-Z0-9]{16}
+            | gh[oprsu]_[A-Za-z0-9]{20,} | github_pat_[A-Za-z0-9_]{20,} | glpat-[A-Za-z0-9_-]{16,}
+            | xox[a-z]-[A-Za-z0-9-]{8,} | AIza[A-Za-z0-9_-]{30,}
+            | [rs]k_(?:live|test)_[A-Za-z0-9]{16,} | npm_[A-Za-z0-9]{30,} | sk-[A-Za-z0-9_-]{20,}
+        )",
+        "[redacted]",
+    ),
+    (r"(hooks\.slack\.com/services/)[A-Za-z0-9/]+", "${1}[redacted]"),
+    // `password=…`, `token: …`, `"api_key":"…"`.
+    (
+        r#"(?ix)
+        \b ( [\w.-]* (?: passw(?:or)?d | passphrase | pwd | secret | token | api[_-]?key
+               | access[_-]?key(?:[_-]?id)? | private[_-]?key | credentials? )
+             \\?["']? \s* [=:]+ \s* )
+        (?: \\" [^"\\]* \\"? | "[^"]*"? | '[^']*'? | [^\s,;&"'\[\\}]+ )"#,
+        "${1}[redacted]",
+    ),
+    (r"(/ping/)[0-9a-fA-F-]{32,36}", "${1}[redacted]"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_and_invisible_characters_do_not_pass() {
+        let cases = [
+            ("\u{1b}[31mred\u{1b}[0m", "red"),
+            ("\u{1b}]0;title\u{7}x", "x"),
+            ("\u{9b}2Jx", "x"),
+            ("a\tb", "a\tb"),
+            ("a\r\nb\n", "a  b"),
+            ("a\u{8}b\u{0}", "a\\u{8}b\\u{0}"),
+            ("\u{202e}evil", "\\u{202e}evil"),
+            ("a\u{200b}b\u{feff}", "a\\u{200b}b\\u{feff}"),
+            ("x\u{e0041}", "x\\u{e0041}"),
+            ("☺\u{fe0f}\u{e0101}", "☺"),
+            ("grün ✓ 日本", "grün ✓ 日本"),
+        ];
+        for (raw, safe) in cases {
+            assert_eq!(text(raw, 100), safe, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn length_is_bounded_and_the_cut_is_marked() {
+        assert_eq!(text("äbcdef", 3), "äbc… [3 more characters]");
+        assert!(name(&"x".repeat(100_000)).len() < 200);
+        let (long, _) = lines(&["y".repeat(2010)]);
+        assert!(long[0].ends_with("… [10 more characters]"), "{}", &long[0][1990..]);
+    }
+
+    #[test]
+    fn an_error_s_words_lose_their_secrets() {
+        let raw = "pull https://u:p@registry.example/x: \u{1b}[31mdenied";
+        assert_eq!(message(raw, 100), "pull https://[redacted]@registry.example/x: denied");
+    }
+
+    #[test]
+    fn a_quote_cannot_be_left() {
+        assert_eq!(quoted("a` and b\n"), "`a' and b`");
+    }
+
+    fn check(line: &str, expected: &str) {
+        let (got, count) = lines(&[line.to_owned()]);
+        assert_eq!(got[0], expected);
+        assert_eq!(count > 0, line != expected, "{line}: counted {count}");
+    }
+
+    #[test]
+    fn secrets_of_known_shapes_are_redacted() {
+        check("Authorization: Bearer abc.def.ghi", "Authorization: [redacted]");
+        check(r#"{"authorization":"Basic dXNlcjpwdw=="}"#, r#"{"authorization":"[redacted]"}"#);
+        check("using bearer 0123456789abcdef now", "using bearer [redacted] now");
+        check("jwt eyJhbGciOi.eyJzdWIiOi.c2lnbmF0 end", "jwt [redacted] end");
+        check("postgres://app:hunter2@db:5432/app ok", "postgres://[redacted]@db:5432/app ok");
+        check("AKIAABCDEFGHIJKLMNOP", "[redacted]");
+        check("ghp_0123456789abcdefghij0123456789abcdef", "[redacted]");
+        check("xoxb-123456789-abcdef", "[redacted]");
+        check("DB_PASSWORD=hunter2 starting", "DB_PASSWORD=[redacted] starting");
+        check("token: abc123, next", "token: [redacted], next");
+        check(r#"{"api_key":"a b","x":1}"#, r#"{"api_key":[redacted],"x":1}"#);
+        check(r#"{\"password\":\"x y\",\"a\":1}"#, r#"{\"password\":[redacted],\"a\":1}"#);
+        check("Set-Cookie: sid=1; Path=/", "Set-Cookie: [redacted]");
+        check("GET /ping/0190b7a4-1111-7222-8333-444455556666 200", "GET /ping/[redacted] 200");
+        check("aws_secret_access_key = wJalrX/abc", "aws_secret_access_key = [redacted]");
+    }
+
+    #[test]
+    fn ordinary_lines_stay_as_they_are() {
+        for line in [
+            "2026-11-20T10:00:00Z INFO listening on http://0.0.0.0:8080/",
+            "GET /tokens?max=5 200 12ms",
+            "max_tokens=512 used",
+            "user a@example.org logged in",
+            "password check passed",
+            "-----BEGIN CERTIFICATE-----",
+            "basic auth enabled",
+        ] {
+            check(line, line);
+        }
+    }
+
+    #[test]
+    fn a_private_key_over_several_lines_is_one_secret() {
+        let log = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+        let key = "-----BEGIN RSA PRIVATE KEY-----\nMIIEabc\nZZZZ==\n-----END RSA PRIVATE KEY-----";
+        let (got, count) = lines(&log(&format!("before\n{key}\nafter")));
+        assert_eq!(got, ["before", REDACTED, REDACTED, REDACTED, REDACTED, "after"]);
+        assert_eq!(count, 1);
+        let (got, count) = lines(&log("started ok\nMIIEabcd\nZZZZ==\n-----END PRIVATE KEY-----"));
+        assert_eq!(got, ["started ok", REDACTED, REDACTED, "-----END PRIVATE KEY-----"]);
+        assert_eq!(count, 1);
+        let (got, count) =
+            lines(&log(r"key=-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----."));
+        assert_eq!((got[0].as_str(), count), ("key=[redacted].", 1));
+    }
+}

@@ -1,0 +1,16 @@
+//! The gateway as its clients and collectors meet it: real MCP clients on one side, a collector of
+//! recorded answers on the other.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that meets the unexpected has failed"
+)]
+
+mod fake;
+mod stdio;
+mod tls;
+mod tools;
+mod wire;
