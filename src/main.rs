@@ -99,18 +99,17 @@ async fn serve(config: Config, mcp: McpSettings) -> anyhow::Result<()> {
 
     let collect = async {
         let collected = async {
-            let lock = match lock {
-                Some(lock) => lock,
-                None => tokio::select! {
+            let lock = if let Some(lock) = lock {
+                lock
+            } else {
+                tokio::select! {
                     lock = lock_when_free(config.db.clone()) => lock?,
                     () = drain.begin.cancelled() => return Ok(()),
-                },
+                }
             };
-            let mut routes = Vec::new();
-            if mcp.http {
-                routes.push(http::router(gateway.clone(), collectors, &mcp, &drain.cut));
-            }
-            own(config, lock, socket, routes.pop(), mcp.stdio, &drain).await
+            let gateway = gateway.clone();
+            let routes = mcp.http.then(|| http::router(gateway, collectors, &mcp, &drain.cut));
+            own(config, lock, socket, routes, mcp.stdio, &drain).await
         };
         let result = collected.await;
         drain.begin.cancel();
@@ -150,16 +149,20 @@ async fn own(
         Err(error) => return Err(error),
     };
     let collector = Collector::start(&config, lock, drain.begin.clone(), clock::now()).await?;
-    let rest = collector.routes(config.access.clone());
-    let guard = |routes| guarded(routes, BodyLimits::default());
-    let mut listeners = vec![(local, guard(rest.clone()))];
+    let rest = guarded(collector.routes(config.access.clone()), BodyLimits::default());
+    let mut listeners = vec![(local, rest.clone())];
     if let Some(listener) = public {
         tracing::info!(address = listener.address(), mcp = mcp.is_some(), "listening");
         let routes = match mcp {
-            Some(mcp) => mcp.fallback_service(rest),
+            // `/mcp` bounds its own bodies, to answer in JSON-RPC.
+            Some(mcp) => {
+                http::warn_of_open_access();
+                let limits = BodyLimits { bytes: u64::MAX, ..BodyLimits::default() };
+                guarded(mcp.fallback_service(rest), limits)
+            }
             None => rest,
         };
-        listeners.push((listener, guard(routes)));
+        listeners.push((listener, routes));
     }
     serve_all(listeners, drain).await;
     collector.stop().await;
