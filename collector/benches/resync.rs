@@ -105,7 +105,7 @@ async fn resync(host: Host, database: &Path) {
     }
     assert_eq!(watched.inventory.borrow().containers.len(), CONTAINERS);
     drop(watch);
-    writer.join().await;
+    writer.end().await;
 }
 
 #[divan::bench(sample_count = 10, sample_size = 1)]

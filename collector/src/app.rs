@@ -116,9 +116,8 @@ impl Collector {
         tracing::info!("stopping: jobs");
         self.supervisor.stop(JOB_GRACE).await;
         tracing::info!("stopping: closing the store");
-        drop(self.state);
-        if tokio::time::timeout(JOB_GRACE, self.writer.join()).await.is_err() {
-            tracing::warn!("the store is still in use and was left to the kernel");
+        if tokio::time::timeout(JOB_GRACE, self.writer.end()).await.is_err() {
+            tracing::warn!("the last commit did not end in time and is left to the next start");
         }
         tracing::info!("stopped");
     }

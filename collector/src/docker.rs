@@ -230,14 +230,15 @@ impl Docker {
         self.json(format!("{}/containers/{}/json", self.version, checked(id)?)).await
     }
 
-    /// Container events from `since` on, filtered by the engine: exec events, which health checks
+    /// Container events from `since` on, filtered by the engine (`died` and `remove` are Podman's
+    /// words): exec events, which health checks
     /// send by the thousand, stay away. What happened before the engine's short memory (256
     /// events) is not replayed; a list after subscribing is what makes it whole.
     pub fn events(
         &self,
         since: Timestamp,
     ) -> impl Stream<Item = Result<Event, DockerError>> + Send + Unpin + use<> {
-        const FILTERS: &str = r#"{"type":["container"],"event":["create","start","restart","die","oom","stop","kill","pause","unpause","rename","update","health_status","destroy"]}"#;
+        const FILTERS: &str = r#"{"type":["container"],"event":["create","start","restart","die","oom","stop","kill","pause","unpause","rename","update","health_status","destroy","died","remove"]}"#;
         let filters: String = FILTERS
             .bytes()
             .map(|byte| match byte {

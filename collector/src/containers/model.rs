@@ -106,6 +106,8 @@ pub struct Pending {
     pub oom: bool,
     /// When the run before the present one ended: log lines after it are of this run.
     pub previous_end: Option<Timestamp>,
+    /// Id of the transition that told the last end, in case an inspection knows it better.
+    pub end: Option<i64>,
     /// Engine time of the newest event applied.
     pub last_event_at: Option<Timestamp>,
 }
@@ -163,6 +165,9 @@ pub struct Transition {
     pub new_health: Option<Health>,
     pub exit: Option<Exit>,
     pub observed_by: ObservedBy,
+    /// It corrects the stored transition of the same id: what Docker did after an end, and why it
+    /// ended, can be known only after its event.
+    pub amends: bool,
 }
 
 impl Transition {
@@ -201,9 +206,6 @@ pub fn apply(
     match observation {
         Observation::Created | Observation::Touched => {}
         Observation::Started => {
-            if container.state == State::Restarting {
-                next.facts.restart_count += 1;
-            }
             if container.state != State::Running {
                 next.pending.previous_end = container.finished_at;
                 next.started_at = Some(at);
@@ -220,7 +222,7 @@ pub fn apply(
                 .requested_at
                 .is_some_and(|requested| at.duration_since(requested) <= REQUEST_WINDOW);
             let exit = Exit::classify(*code, container.pending.oom, requested);
-            next.state = state_after(exit, requested, &container.facts);
+            next.state = state_after(exit, requested, container.facts.restart_policy);
             next.exit = Some(exit);
             next.finished_at = Some(at);
             next.health = None;
@@ -254,22 +256,21 @@ pub fn apply(
     (next, transition)
 }
 
-/// Docker's state after an end: the restart policy decides whether it will be run again.
-fn state_after(exit: Exit, requested: bool, facts: &Facts) -> State {
+/// What the restart policy makes of an end, as far as it can be told at that moment. Whether the
+/// engine has given up a limited number of attempts is left to the inspection that follows.
+fn state_after(exit: Exit, requested: bool, policy: RestartPolicy) -> State {
     let again = !requested
-        && match facts.restart_policy {
+        && match policy {
             RestartPolicy::No => false,
             RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
-            RestartPolicy::OnFailure(most) => {
-                exit.code != 0 && (most == 0 || facts.restart_count < most)
-            }
+            RestartPolicy::OnFailure(_) => exit.code != 0,
         };
-    if again { State::Restarting } else { resting_state(exit, facts) }
+    if again { State::Restarting } else { resting_state(exit, policy) }
 }
 
 /// `completed` is for exit code 0 under a policy that lets it rest; all else that ended is `exited`.
-fn resting_state(exit: Exit, facts: &Facts) -> State {
-    let rests = matches!(facts.restart_policy, RestartPolicy::No | RestartPolicy::OnFailure(_));
+fn resting_state(exit: Exit, policy: RestartPolicy) -> State {
+    let rests = matches!(policy, RestartPolicy::No | RestartPolicy::OnFailure(_));
     if exit.code == 0 && rests { State::Completed } else { State::Exited }
 }
 
@@ -295,11 +296,14 @@ pub fn compare(
     }
     let runs = matches!(seen.state, State::Running | State::Paused);
     next.health = seen.health.filter(|_| runs);
+    if seen.state == State::Running && container.state != State::Running {
+        next.pending.previous_end = container.finished_at;
+    }
     let mut ended = None;
+    let mut same_end = false;
     if let Some(code) = seen.exit_code.filter(|_| !runs && seen.state != State::Created) {
-        let known = container.exit.filter(|exit| {
-            !recreated && exit.code == code && container.finished_at_matches(seen.finished_at)
-        });
+        let known = container.exit.filter(|exit| exit.code == code && container.ended_as(seen));
+        same_end = known.is_some();
         let requested = container.pending.requested_at.is_some_and(|requested| {
             next.finished_at.is_some_and(|end| {
                 end >= requested && end.duration_since(requested) <= REQUEST_WINDOW
@@ -313,7 +317,7 @@ pub fn compare(
         next.exit = Some(exit);
         ended = Some(exit);
         next.state = match seen.state {
-            State::Exited => resting_state(exit, &seen.facts),
+            State::Exited => resting_state(exit, seen.facts.restart_policy),
             state => state,
         };
     } else {
@@ -321,6 +325,10 @@ pub fn compare(
         if recreated {
             next.exit = None;
         }
+        next.exit = never_started(seen).or(next.exit);
+    }
+    if same_end && let Some(id) = container.pending.end {
+        return (next.clone(), amendment(container, &next, id));
     }
     // The engine remembers when it happened; without that, `now` is the bound.
     let engine_time = match next.state {
@@ -334,20 +342,40 @@ pub fn compare(
     (next, transition)
 }
 
+/// How a start failed that the engine sends no event of: the container stays `created`.
+fn never_started(seen: &Seen) -> Option<Exit> {
+    let code = seen.exit_code.filter(|_| seen.state == State::Created)?;
+    Some(Exit { reason: ExitReason::CannotStart, ..Exit::classify(code, false, false) })
+}
+
+/// The correction of a transition that told an end, if there is something to correct.
+fn amendment(container: &Container, next: &Container, id: i64) -> Option<Transition> {
+    let corrected = container.state != next.state || container.exit != next.exit;
+    corrected.then_some(Transition {
+        id,
+        container_id: container.id,
+        at: container.last_state_change_at,
+        previous_state: container.state,
+        new_state: next.state,
+        previous_health: container.health,
+        new_health: next.health,
+        exit: next.exit,
+        observed_by: ObservedBy::Resync,
+        amends: true,
+    })
+}
+
 impl Container {
     /// Its row may be deleted: it does not run.
     pub fn is_deletable(&self) -> bool {
         self.archived_at.is_some() || !matches!(self.state, State::Running | State::Restarting)
     }
 
-    /// Events and inspections give the same end in times that differ by a moment.
-    fn finished_at_matches(&self, seen: Option<Timestamp>) -> bool {
-        match (self.finished_at, seen) {
-            (Some(known), Some(seen)) => {
-                known.duration_since(seen).abs() < SignedDuration::from_secs(2)
-            }
-            _ => false,
-        }
+    /// It has ended, and the inspection shows that very run: a later one began after this end.
+    fn ended_as(&self, seen: &Seen) -> bool {
+        let ended = !matches!(self.state, State::Created | State::Running | State::Paused);
+        let same_run = seen.started_at.is_none_or(|start| Some(start) <= self.finished_at);
+        ended && same_run && self.external_id == seen.external_id
     }
 }
 
@@ -378,6 +406,7 @@ fn transition(
         new_health: next.health,
         exit: exit.filter(|_| state_changed),
         observed_by,
+        amends: false,
     })
 }
 
@@ -388,7 +417,7 @@ pub fn adopt(id: i64, seen: &Seen, now: Timestamp) -> Container {
     let exit =
         seen.exit_code.filter(|_| ended).map(|code| Exit::classify(code, seen.oom_killed, false));
     let state = match (seen.state, exit) {
-        (State::Exited, Some(exit)) => resting_state(exit, &seen.facts),
+        (State::Exited, Some(exit)) => resting_state(exit, seen.facts.restart_policy),
         (state, _) => state,
     };
     let changed = match state {
@@ -396,6 +425,7 @@ pub fn adopt(id: i64, seen: &Seen, now: Timestamp) -> Container {
         State::Created => seen.created_at,
         _ => seen.finished_at,
     };
+    let exit = exit.or(never_started(seen));
     Container {
         id,
         identity: seen.facts.identity(),

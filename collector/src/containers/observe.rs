@@ -94,7 +94,8 @@ pub fn seen(inspected: &Inspected) -> Seen {
         },
         state: state_of(&state.status, state.running),
         health,
-        exit_code: finished_at.is_some().then_some(state.exit_code),
+        // Without an end, an exit code counts only beside the reason why it could not be started.
+        exit_code: (finished_at.is_some() || !state.error.is_empty()).then_some(state.exit_code),
         oom_killed: state.oom_killed,
         started_at: docker::time(&state.started_at),
         finished_at,

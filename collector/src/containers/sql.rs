@@ -156,6 +156,7 @@ fn save_availability(
     Ok(())
 }
 
+/// Inserts a transition, or corrects the end that it told before.
 fn save_transition(tx: &Connection, transition: &Transition) -> rusqlite::Result<()> {
     tx.prepare_cached(
         "INSERT INTO container_transitions (
@@ -164,7 +165,10 @@ fn save_transition(tx: &Connection, transition: &Transition) -> rusqlite::Result
          ) VALUES (
              :id, :container_id, :at, :previous_state, :new_state, :previous_health, :new_health,
              :exit_code, :exit_signal, :exit_reason, :oom_killed, :observed_by
-         )",
+         ) ON CONFLICT (id) DO UPDATE SET
+             new_state = excluded.new_state, exit_code = excluded.exit_code,
+             exit_signal = excluded.exit_signal, exit_reason = excluded.exit_reason,
+             oom_killed = excluded.oom_killed",
     )?
     .execute(named_params! {
         ":id": transition.id,

@@ -55,6 +55,8 @@ const EVENTS: usize = 4096;
 const SNIPPETS: usize = 4;
 const SNIPPET_LINES: usize = 50;
 const SNIPPET_BYTES: usize = 10 * 1024;
+/// How long a created container is looked at again and again.
+const YOUNG: SignedDuration = SignedDuration::from_mins(10);
 /// Changes kept for a store that does not take them.
 const UNSAVED: usize = 10_000;
 
@@ -246,7 +248,10 @@ impl Watch {
                 }
                 Wake::Ping => {
                     docker.ping().await?;
-                    self.observed(clock::now()).await;
+                    let now = clock::now();
+                    self.observed(now).await;
+                    let young = Unsettled { look: self.not_yet_started(now), resync: false };
+                    self.look_again(&docker, &young, received.is_empty()).await?;
                 }
                 Wake::Resync => {
                     self.resync(&docker, &mut received).await?;
@@ -409,6 +414,17 @@ impl Watch {
         unsettled
     }
 
+    /// Containers created a moment ago: a start that fails sends no event.
+    fn not_yet_started(&self, now: Timestamp) -> BTreeSet<String> {
+        let live = self.known.live.values();
+        let young = live.filter(|container| {
+            container.state == State::Created
+                && container.exit.is_none()
+                && now.duration_since(container.last_state_change_at) < YOUNG
+        });
+        young.map(|container| container.external_id.clone()).collect()
+    }
+
     /// Inspects what events touched. State is taken over only when no event waits: one that does
     /// knows better.
     async fn look_again(
@@ -490,15 +506,18 @@ impl Watch {
     /// Takes a container's new form over and queues it for the store.
     fn note(
         &mut self,
-        container: Container,
-        transition: Option<Transition>,
+        mut container: Container,
+        mut transition: Option<Transition>,
         available_from: Timestamp,
         changes: &mut Vec<Change>,
     ) -> Arc<Container> {
-        let transition = transition.map(|transition| {
+        if let Some(transition) = transition.as_mut().filter(|transition| !transition.amends) {
             self.known.last_transition_id += 1;
-            Transition { id: self.known.last_transition_id, ..transition }
-        });
+            transition.id = self.known.last_transition_id;
+            if transition.is_end() {
+                container.pending.end = Some(transition.id);
+            }
+        }
         // A name or service that another live container claims now is that one's.
         if let Some(other) = self.known.by_identity.get(&container.identity).copied()
             && other != container.id
@@ -589,7 +608,7 @@ impl Watch {
             });
             self.events.publish("container.health_changed", &data);
         }
-        if transition.is_end() {
+        if transition.is_end() && !transition.amends {
             self.keep_last_lines(container, transition);
         }
     }
@@ -645,8 +664,8 @@ impl Watch {
         }
         // Events of the gap are not replayed reliably: what explains an end is no longer known.
         for container in self.known.live.values_mut() {
-            let last_event_at = container.pending.last_event_at;
-            let pending = Pending { last_event_at, ..Pending::default() };
+            let Pending { end, last_event_at, .. } = container.pending;
+            let pending = Pending { end, last_event_at, ..Pending::default() };
             if container.pending != pending {
                 *container = Arc::new(Container { pending, ..(**container).clone() });
             }

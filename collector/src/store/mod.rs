@@ -29,7 +29,8 @@ const READERS: usize = 4;
 /// Handle on the database. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    writer: mpsc::Sender<Work>,
+    /// `None` asks the writer to end.
+    writer: mpsc::Sender<Option<Work>>,
     readers: Arc<Readers>,
 }
 
@@ -58,13 +59,18 @@ struct Readers {
     permits: Semaphore,
 }
 
-/// The writer's end: dropping every [`Store`] ends its thread, joining waits for the last commit.
-pub struct Writer(std::thread::JoinHandle<()>);
+/// The thread that writes.
+pub struct Writer {
+    queue: mpsc::Sender<Option<Work>>,
+    thread: std::thread::JoinHandle<()>,
+}
 
 impl Writer {
-    /// Waits until everything written is committed and the write-ahead log is folded back.
-    pub async fn join(self) {
-        let _ = tokio::task::spawn_blocking(move || self.0.join()).await;
+    /// Ends the store: waits until everything written so far is committed and the write-ahead log
+    /// is folded back. Later writes are refused.
+    pub async fn end(self) {
+        let _ = self.queue.send(None).await;
+        let _ = tokio::task::spawn_blocking(move || self.thread.join()).await;
     }
 }
 
@@ -82,7 +88,8 @@ impl Store {
             .spawn(move || write_loop(writer, queue))?;
         let readers =
             Arc::new(Readers { idle: Mutex::new(readers), permits: Semaphore::new(READERS) });
-        Ok((Self { writer: sender, readers }, Writer(thread)))
+        let writer = Writer { queue: sender.clone(), thread };
+        Ok((Self { writer: sender, readers }, writer))
     }
 
     /// Runs `work` in the next transaction and returns after its commit. An error rolls back this
@@ -100,7 +107,7 @@ impl Store {
             });
             (succeeded, ack)
         });
-        self.writer.send(work).await.map_err(|_| StoreError::Closed)?;
+        self.writer.send(Some(work)).await.map_err(|_| StoreError::Closed)?;
         answered.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -128,11 +135,14 @@ impl Store {
     }
 }
 
-fn write_loop(mut connection: Connection, mut queue: mpsc::Receiver<Work>) {
+fn write_loop(mut connection: Connection, mut queue: mpsc::Receiver<Option<Work>>) {
     let mut batch = Vec::new();
-    while queue.blocking_recv_many(&mut batch, BATCH) > 0 {
-        commit(&mut connection, batch.drain(..));
+    let mut ended = false;
+    while !ended && queue.blocking_recv_many(&mut batch, BATCH) > 0 {
+        ended = batch.iter().any(Option::is_none);
+        commit(&mut connection, batch.drain(..).flatten());
     }
+    drop(queue);
     let folded = connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);");
     if let Err(error) = folded {
         tracing::warn!("the write-ahead log could not be folded back: {error}");

@@ -56,11 +56,11 @@ async fn readers_cannot_write() {
 }
 
 #[tokio::test]
-async fn joining_the_writer_leaves_one_file_with_everything() {
+async fn ending_leaves_one_file_with_everything_even_while_others_hold_the_store() {
     let (folder, store, writer) = open();
     store.write(put("a", 1)).await.unwrap();
-    drop(store);
-    writer.join().await;
+    writer.end().await;
+    assert!(matches!(store.write(put("late", 2)).await, Err(StoreError::Closed)));
     let wal = folder.path().join("m.db-wal");
     assert!(std::fs::metadata(wal).map_or(true, |meta| meta.len() == 0));
     let (store, _writer) = Store::open(&folder.path().join("m.db")).unwrap();

@@ -101,6 +101,17 @@ impl FakeDocker {
         self.event("die", id, &json!({"exitCode": code.to_string()}));
     }
 
+    /// The engine could not start it, and sends no event about that.
+    pub(crate) fn fail_to_start(&self, id: &str, code: i64, error: &str) {
+        for container in self.0.containers.lock().unwrap().iter_mut() {
+            if container["Id"] == id {
+                container["State"]["ExitCode"] = json!(code);
+                container["State"]["Error"] = json!(error);
+                container["State"]["StartedAt"] = json!("0001-01-01T00:00:00Z");
+            }
+        }
+    }
+
     pub(crate) fn remove(&self, id: &str) {
         self.0.containers.lock().unwrap().retain(|container| container["Id"] != id);
     }

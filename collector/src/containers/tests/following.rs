@@ -344,3 +344,20 @@ async fn a_container_heard_of_before_it_was_listed_is_inspected_all_the_same() {
     };
     setting.until("inspected", grouped).await;
 }
+
+#[tokio::test]
+async fn a_start_that_failed_without_an_event_is_found_out() {
+    let setting = watch(quiet(), |_| {}).await;
+    setting.connected().await;
+    setting.docker.put("b1", "web", "created");
+    setting.docker.event("create", "b1", &json!({"name": "web"}));
+    setting.until_states("web=created").await;
+    setting.docker.fail_to_start("b1", 127, "no such file");
+    let failed = |inventory: &Inventory| {
+        inventory.containers.iter().any(|c| c.facts.error_detail.contains("no such file"))
+    };
+    let inventory = setting.until("found out", failed).await;
+    let exit = inventory.containers[0].exit.unwrap();
+    assert_eq!((exit.code, exit.reason), (127, ExitReason::CannotStart));
+    assert_eq!(inventory.containers[0].state, State::Created);
+}

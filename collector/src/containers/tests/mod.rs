@@ -10,7 +10,7 @@ use maintenant_api::containers::{Health, State};
 
 use super::labels::Labels;
 use super::model::{
-    Container, Exit, Facts, Observation, RestartPolicy, Seen, adopt, apply, compare, is_up,
+    Container, Exit, Facts, Observation, Pending, RestartPolicy, Seen, adopt, apply, compare, is_up,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -132,16 +132,27 @@ fn the_restart_policy_says_what_follows_an_end() {
     check(RestartPolicy::Always, "kill=15 die=143", "exited 143 requested");
     check(RestartPolicy::OnFailure(0), "die=0", "completed 0 completed");
     check(RestartPolicy::OnFailure(0), "die=1", "restarting 1 error");
-    check(RestartPolicy::OnFailure(1), "die=7 start die=7", "exited 7 error");
+    check(RestartPolicy::OnFailure(1), "die=7", "restarting 7 error");
 }
 
 #[test]
-fn a_restart_loop_is_counted_and_every_end_is_a_transition() {
-    let events = "die=7 start die=7 start die=7 start die=7 start die=7";
-    let (container, transitions) = play(running(RestartPolicy::OnFailure(4)), events);
-    assert_eq!(container.facts.restart_count, 4);
-    assert_eq!(describe(&container), "exited 7 error");
-    assert_eq!(transitions.iter().filter(|state| *state != "running").count(), 5);
+fn an_engine_that_gave_up_corrects_the_end_already_told() {
+    let (mut container, transitions) =
+        play(running(RestartPolicy::OnFailure(1)), "die=7 start die=7");
+    assert_eq!(transitions, ["restarting", "running", "restarting"]);
+    container.pending.end = Some(3);
+    let ended = Seen {
+        exit_code: Some(7),
+        finished_at: container.finished_at,
+        facts: Facts { restart_count: 1, ..facts("web", RestartPolicy::OnFailure(1)) },
+        ..seen("web", State::Exited)
+    };
+    let (after, transition) = compare(&container, &ended, at(60));
+    assert_eq!(describe(&after), "exited 7 error");
+    let transition = transition.unwrap();
+    assert!(transition.amends);
+    assert_eq!((transition.id, transition.new_state), (3, State::Exited));
+    assert_eq!(after.last_state_change_at, container.last_state_change_at);
 }
 
 #[test]
@@ -209,8 +220,13 @@ fn the_kernels_verdict_arrives_late_and_wins() {
         finished_at: container.finished_at,
         ..seen("web", State::Exited)
     };
-    let (after, _) = compare(&container, &ended, at(60));
+    let (after, transition) = compare(&container, &ended, at(60));
     assert_eq!(describe(&after), "exited 137 oom_killed");
+    assert!(transition.is_none(), "the end is known; nothing is there to be corrected");
+    let told =
+        Container { pending: Pending { end: Some(1), ..container.pending }, ..container.clone() };
+    let (_, transition) = compare(&told, &ended, at(60));
+    assert!(transition.is_some_and(|transition| transition.amends));
 }
 
 #[test]
@@ -267,4 +283,18 @@ fn labels_are_read_and_bad_ones_keep_their_default() {
         ("alert.restart_threshold", "0"),
     ]);
     assert_eq!(bad, Labels::default());
+}
+
+#[test]
+fn an_inspection_of_a_later_run_corrects_nothing() {
+    let (mut container, _) = play(running(RestartPolicy::OnFailure(2)), "die=7");
+    container.pending.end = Some(1);
+    let later = Seen {
+        exit_code: Some(7),
+        started_at: Some(at(2)),
+        finished_at: Some(at(3)),
+        ..seen("web", State::Exited)
+    };
+    let (_, transition) = compare(&container, &later, at(60));
+    assert!(transition.is_some_and(|transition| !transition.amends));
 }

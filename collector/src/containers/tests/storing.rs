@@ -150,3 +150,26 @@ async fn a_restart_loop_keeps_a_bounded_history() {
     let (oldest, total) = store.read(all).await.unwrap();
     assert_eq!((total, oldest[0].id), (10_000, 101));
 }
+
+#[tokio::test]
+async fn a_corrected_end_keeps_its_place_and_its_last_lines() {
+    let (_folder, store) = open();
+    let (container, transition) = apply(&running(NO), &Observation::Died { code: 7 }, at(5));
+    let transition = crate::containers::model::Transition { id: 1, ..transition.unwrap() };
+    let corrected = crate::containers::model::Transition {
+        new_state: State::Restarting,
+        at: at(50),
+        amends: true,
+        ..transition.clone()
+    };
+    let change = |transition| Change { transition: Some(transition), ..change(&container, 5) };
+    save(&store, vec![change(transition)]).await;
+    store.write(|tx| sql::save_log_snippet(tx, 1, "last words")).await.unwrap();
+    save(&store, vec![change(corrected)]).await;
+    let all =
+        |db: &rusqlite::Connection| sql::transitions(db, 1, Timestamp::MIN, Timestamp::MAX, 10, 0);
+    let (transitions, total) = store.read(all).await.unwrap();
+    assert_eq!(total, 1);
+    assert_eq!((transitions[0].new_state, transitions[0].timestamp), (State::Restarting, at(5)));
+    assert_eq!(transitions[0].log_snippet, "last words");
+}
