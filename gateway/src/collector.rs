@@ -12,8 +12,7 @@ use anyhow::Context;
 use futures_util::StreamExt;
 use http::StatusCode;
 use maintenant_api::containers::{
-    ContainerDetail, ContainerList, ContainerListQuery, ContainerLogs, LogQuery, TransitionList,
-    TransitionQuery,
+    ContainerDetail, ContainerLogs, LogQuery, TransitionList, TransitionQuery,
 };
 use maintenant_api::error::ErrorBody;
 use maintenant_api::health::{HealthStatus, RuntimeStatus};
@@ -26,6 +25,7 @@ use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::Instant;
 
 use crate::config::{CollectorSettings, Target};
+use crate::listed::{List, Listed};
 use crate::log_stream;
 
 /// From the call to the last byte, a second attempt included.
@@ -133,11 +133,8 @@ impl Collector {
         self.get("runtime/status", &()).await
     }
 
-    pub async fn containers(
-        &self,
-        query: &ContainerListQuery,
-    ) -> Result<ContainerList, ClientError> {
-        self.get("containers", query).await
+    pub async fn containers(&self) -> Result<Vec<Listed>, ClientError> {
+        self.get::<List>("containers", &()).await.map(List::containers)
     }
 
     pub async fn container(&self, id: i64) -> Result<ContainerDetail, ClientError> {
@@ -304,7 +301,8 @@ impl Failure {
 }
 
 async fn bounded_body(response: Response) -> Result<Vec<u8>, Failure> {
-    let mut body = Vec::new();
+    let announced = response.content_length().and_then(|bytes| usize::try_from(bytes).ok());
+    let mut body = Vec::with_capacity(announced.unwrap_or_default().min(LARGEST_ANSWER));
     let mut chunks = response.bytes_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(Failure::sending)?;

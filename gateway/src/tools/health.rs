@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use maintenant_api::containers::{Container, ContainerList, ContainerListQuery};
 use maintenant_api::health::{HealthStatus, RuntimeStatus};
 use rmcp::{tool, tool_router};
 use schemars::JsonSchema;
@@ -15,6 +14,7 @@ use crate::budget::Json;
 use crate::collector::{ClientError, Collector};
 use crate::collectors::ask;
 use crate::error::{ToolError, explain};
+use crate::listed::Listed;
 use crate::server::Gateway;
 use crate::time::show;
 use crate::untrusted::{self, name};
@@ -25,7 +25,7 @@ pub(crate) struct GetHealth {}
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct HealthAnswer {
-    /// `ok`, `degraded`: part of the data is missing or old, `down`: no collector answers.
+    /// ok, degraded: something is missing or old, down: no collector answers.
     status: &'static str,
     /// Of the first collector that answers.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,7 +35,7 @@ pub(crate) struct HealthAnswer {
     /// Whether that collector reaches its container engine.
     #[serde(skip_serializing_if = "Option::is_none")]
     connected: Option<bool>,
-    /// Since when `connected` is as it is.
+    /// When that last changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<String>,
     /// Why it is not connected, in the collector's words.
@@ -75,9 +75,8 @@ struct CollectorHealth {
 
 #[tool_router(router = health, vis = "pub(super)")]
 impl Gateway {
-    /// Tells whether the monitoring itself works: each collector, its connection to Docker, and counts of containers by state.
-    /// Call it when data looks old, when container states are `unknown`, or when another tool says that a collector does not answer.
-    /// It answers even when every collector is down. For the containers themselves use list_containers.
+    /// Tells whether the monitoring itself works: collectors, their connection to Docker, counts of containers.
+    /// Call it when data looks old, states are `unknown` or a collector does not answer; for the containers use list_containers.
     #[tool(
         title = "Get health of the monitoring",
         annotations(
@@ -100,17 +99,13 @@ impl Gateway {
 struct Examined {
     health: HealthStatus,
     runtime: Result<RuntimeStatus, ClientError>,
-    containers: Result<Vec<Container>, ClientError>,
+    containers: Result<Vec<Listed>, ClientError>,
 }
 
 async fn examine(collector: Arc<Collector>) -> Result<Examined, ClientError> {
-    let query = ContainerListQuery::default();
     let (health, runtime, containers) =
-        tokio::join!(collector.health(), collector.runtime_status(), collector.containers(&query));
-    let flatten = |list: ContainerList| {
-        list.groups.into_iter().flat_map(|group| group.containers).collect::<Vec<_>>()
-    };
-    Ok(Examined { health: health?, runtime, containers: containers.map(flatten) })
+        tokio::join!(collector.health(), collector.runtime_status(), collector.containers());
+    Ok(Examined { health: health?, runtime, containers })
 }
 
 impl Examined {

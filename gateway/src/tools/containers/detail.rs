@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use maintenant_api::containers::{
-    Container, ContainerDetail, ExitReason, Health, ObservedBy, State, Transition, TransitionQuery,
+    ContainerDetail, ExitReason, Health, ObservedBy, State, Transition, TransitionQuery,
 };
 use rmcp::{tool, tool_router};
 use schemars::JsonSchema;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::arguments::{Parameters, whole_number};
 use crate::budget::{self, Json};
 use crate::error::ToolError;
+use crate::listed::Listed;
 use crate::server::Gateway;
 use crate::time::show;
 use crate::tools::hint;
@@ -27,14 +28,13 @@ const LENGTH_OF_SUCH_A_LINE: usize = 300;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GetContainer {
-    /// Name or id of the container as list_containers shows them; also the first 6 or more
-    /// characters of its Docker id, or the name of its Compose service.
+    /// Its name, id, Compose service, or 6 or more first characters of its Docker id.
     container_id: String,
-    /// How many of the newest state changes to return, 0 to 50; default 10.
+    /// How many of the newest state changes; default 10.
     #[serde(default, deserialize_with = "whole_number")]
     #[schemars(range(min = 0, max = 50))]
     transitions: Option<i64>,
-    /// The collector that watches it, when several do.
+    /// Which one, if several have it.
     #[serde(default)]
     collector: Option<String>,
 }
@@ -63,7 +63,6 @@ struct Facts {
     has_health_check: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_code: Option<i64>,
-    /// `requested`: somebody stopped it through Docker.
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,7 +120,7 @@ struct Change {
     exit_signal: Option<i64>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     oom_killed: bool,
-    /// `resync`: found by comparing, so it happened at or before `at`.
+    /// `resync`: found later by comparing.
     #[serde(skip_serializing_if = "Option::is_none")]
     observed_by: Option<&'static str>,
     /// What it wrote last, before this end.
@@ -131,9 +130,8 @@ struct Change {
 
 #[tool_router(router = one_container, vis = "pub(super)")]
 impl Gateway {
-    /// Explains one container: state, health, why it ended, restarts, uptime and its newest state changes.
-    /// Call it after list_containers to find out why something is down; the newest ends carry the last lines of their log.
-    /// For more of the log use get_container_logs.
+    /// Explains one container: state, why it ended, restarts, uptime, newest state changes, last log lines before an end.
+    /// Use it after list_containers; for more of the log use get_container_logs.
     #[tool(
         title = "Get container",
         annotations(
@@ -197,7 +195,7 @@ fn state_hint(detail: &ContainerDetail) -> Option<String> {
     Some(sentence.to_owned())
 }
 
-fn facts(detail: &ContainerDetail, listed: Option<&Container>, collector: Option<String>) -> Facts {
+fn facts(detail: &ContainerDetail, listed: Option<&Listed>, collector: Option<String>) -> Facts {
     let some = |text: &str| (!text.is_empty()).then(|| name(text));
     Facts {
         name: name(&detail.name),

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use maintenant_api::containers::{Container, ContainerListQuery, ExitReason, Health, State};
+use maintenant_api::Timestamp;
+use maintenant_api::containers::{ExitReason, Health, State};
 use rmcp::{tool, tool_router};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use crate::budget::{self, Json};
 use crate::collectors::{Source, ask};
 use crate::cursor;
 use crate::error::ToolError;
+use crate::listed::Listed;
 use crate::server::Gateway;
 use crate::time::show;
 use crate::tools::{counted, hint};
@@ -27,23 +29,23 @@ const HEALTHS: [&str; 4] = ["healthy", "unhealthy", "starting", "none"];
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ListContainers {
-    /// Only this state. `unknown`: Docker cannot be asked right now.
+    /// `unknown`: Docker cannot be asked.
     #[schemars(extend("enum" = STATES))]
     state: Option<String>,
-    /// Only this verdict of the container's own health check; `none`: it has no verdict.
+    /// Verdict of its own health check.
     #[schemars(extend("enum" = HEALTHS))]
     health: Option<String>,
-    /// Only this group or Compose project; the exact name.
+    /// Exact name of a group or Compose project.
     group: Option<String>,
-    /// Only names that contain this, in any case.
+    /// Part of a name, in any case.
     name: Option<String>,
-    /// How many containers to return, 1 to 100; default 20.
+    /// Default 20.
     #[serde(deserialize_with = "whole_number")]
     #[schemars(range(min = 1, max = 100))]
     limit: Option<i64>,
-    /// `next_cursor` of the previous page, with the same filters.
+    /// `next_cursor` of the page before, filters unchanged.
     cursor: Option<String>,
-    /// Only this collector, by its name in `sources`.
+    /// Only this one of several.
     collector: Option<String>,
 }
 
@@ -100,8 +102,7 @@ struct ContainerRow {
 #[tool_router(router = list_of_containers, vis = "pub(super)")]
 impl Gateway {
     /// Lists watched containers, those in trouble first, with counts over all of them.
-    /// Start here for questions such as "what is broken" or "is X running"; get_container explains one of them.
-    /// Returns 20 by default: narrow with state, health, group or name, or continue with next_cursor.
+    /// Start here for "what is broken" or "is X running"; get_container explains one of them. Narrow it, or continue with next_cursor.
     #[tool(
         title = "List containers",
         annotations(
@@ -119,15 +120,12 @@ impl Gateway {
         let after: Option<Key> =
             arguments.cursor.as_deref().map(|text| cursor::decode(text, &filter)).transpose()?;
         let collectors = self.collectors().choose(arguments.collector.as_deref())?;
-        let query = ContainerListQuery::default();
-        let query = &query;
         let answers =
-            ask(collectors, |collector| async move { collector.containers(query).await }).await;
+            ask(collectors, |collector| async move { collector.containers().await }).await;
         let sources = answers.sources();
         let mut entries: Vec<Entry> = Vec::new();
         for (collector, list) in answers.successes()? {
-            let containers = list.groups.into_iter().flat_map(|group| group.containers);
-            entries.extend(containers.map(|container| Entry::new(&collector.name, container)));
+            entries.extend(list.into_iter().map(|item| Entry::new(&collector.name, item)));
         }
         let mut page = page(entries, &filter, after.as_ref(), limit, self.collectors().several());
         page.sources = sources;
@@ -194,7 +192,7 @@ impl Filter {
         self.state.is_none() && self.health.is_none() && self.group.is_none() && self.name.is_none()
     }
 
-    fn matches(&self, container: &Container) -> bool {
+    fn matches(&self, container: &Listed) -> bool {
         self.state.is_none_or(|state| container.state == state)
             && self.health.is_none_or(|verdict| match verdict {
                 Verdict::None => container.health_status.is_none(),
@@ -212,11 +210,11 @@ type Key = (u8, String, String, i64);
 
 struct Entry {
     key: Key,
-    container: Container,
+    container: Listed,
 }
 
 impl Entry {
-    fn new(collector: &str, container: Container) -> Self {
+    fn new(collector: &str, container: Listed) -> Self {
         let key = (rank(&container), container.name.clone(), collector.to_owned(), container.id);
         Self { key, container }
     }
@@ -232,15 +230,20 @@ impl Entry {
             exit_reason: container.exit_reason.map(ExitReason::as_str),
             group: group_of(container).map(name),
             image: name(&container.image),
-            since: show(container.last_state_change_at),
+            since: since(&container.last_state_change_at),
             restart_count: Some(container.restart_count).filter(|count| *count > 0),
             collector: several.then(|| self.key.2.clone()),
         }
     }
 }
 
+/// A time as answers show it; one that cannot be read is shown as it came.
+fn since(sent: &str) -> String {
+    sent.parse::<Timestamp>().map_or_else(|_| name(sent), show)
+}
+
 impl Summary {
-    pub(in crate::tools) fn of<'a>(containers: impl Iterator<Item = &'a Container>) -> Self {
+    pub(in crate::tools) fn of<'a>(containers: impl Iterator<Item = &'a Listed>) -> Self {
         let mut summary = Self::default();
         let add = |count: &mut usize| *count = count.saturating_add(1);
         for container in containers {

@@ -26,30 +26,29 @@ const LARGEST_PATTERN: usize = 256 * 1024;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GetContainerLogs {
-    /// Name or id of the container as list_containers shows them.
+    /// Its name or id.
     container_id: String,
-    /// How many of the newest lines, 1 to 1000; default 100. With grep: of the newest matches.
+    /// How many of the newest lines or matches; default 100.
     #[serde(default, deserialize_with = "whole_number")]
     #[schemars(range(min = 1, max = 1000))]
     lines: Option<i64>,
-    /// Put the time in front of each line; default false.
+    /// Put the time before each line; default false.
     #[serde(default)]
     timestamps: Option<bool>,
-    /// Only lines since then: RFC 3339 such as 2026-05-05T10:00:00Z, or an age such as 15m, 2h, 7d.
+    /// RFC 3339 such as 2026-05-05T10:00:00Z, or an age such as 15m, 2h, 7d.
     #[serde(default)]
     since: Option<String>,
-    /// Only lines until then, in the same forms.
+    /// Like since.
     #[serde(default)]
     until: Option<String>,
-    /// Only what was written there; default all.
+    /// Default all.
     #[serde(default)]
     #[schemars(extend("enum" = STREAMS))]
     stream: Option<String>,
-    /// Only lines that match this regular expression, among the newest 1000. Ignores case unless
-    /// it holds a capital letter.
+    /// Regular expression; ignores case unless it holds a capital.
     #[serde(default)]
     grep: Option<String>,
-    /// The collector that watches it, when several do.
+    /// Which one, if several have it.
     #[serde(default)]
     collector: Option<String>,
 }
@@ -72,9 +71,8 @@ pub(crate) struct LogAnswer {
 
 #[tool_router(router = logs_of_a_container, vis = "pub(super)")]
 impl Gateway {
-    /// Reads the newest lines of a container's log, stdout and stderr in order of time, or searches them with grep.
-    /// Use it to find the cause of a failure that get_container shows; give since and until to look at one moment.
-    /// At most 1000 lines are looked at and about 28 kB returned; likely secrets are replaced by [redacted].
+    /// Reads the newest lines of a container's log, or searches the newest 1000 with grep.
+    /// Give since and until to look at a moment that get_container shows. Returns at most 28 kB.
     #[tool(
         title = "Get container logs",
         annotations(

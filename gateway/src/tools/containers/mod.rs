@@ -5,11 +5,12 @@ mod list;
 mod logs;
 mod resolve;
 
-use maintenant_api::containers::{Container, ExitReason, Health, State};
+use maintenant_api::containers::{ExitReason, Health, State};
 
 pub(in crate::tools) use list::Summary;
 use rmcp::handler::server::tool::ToolRouter;
 
+use crate::listed::Listed;
 use crate::server::Gateway;
 use crate::untrusted;
 
@@ -20,7 +21,7 @@ impl Gateway {
 }
 
 /// How much a container needs attention; 0 most.
-pub(in crate::tools) fn rank(container: &Container) -> u8 {
+pub(in crate::tools) fn rank(container: &Listed) -> u8 {
     let failed = match container.exit_reason {
         Some(
             ExitReason::OomKilled
@@ -35,6 +36,7 @@ pub(in crate::tools) fn rank(container: &Container) -> u8 {
     match container.state {
         State::Dead => 0,
         State::Exited if failed => 1,
+        State::Created if container.exit_reason == Some(ExitReason::CannotStart) => 1,
         State::Running if container.health_status == Some(Health::Unhealthy) => 2,
         State::Restarting => 3,
         State::Unknown => 4,
@@ -48,7 +50,7 @@ pub(in crate::tools) fn rank(container: &Container) -> u8 {
 }
 
 /// The name of the group a container is shown in, if it is in one.
-fn group_of(container: &Container) -> Option<&str> {
+fn group_of(container: &Listed) -> Option<&str> {
     [&container.custom_group, &container.orchestration_group]
         .into_iter()
         .map(String::as_str)
@@ -62,11 +64,10 @@ fn is_shown_as(real: &str, given: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use maintenant_api::containers::Container;
-
     use super::rank;
+    use crate::listed::Listed;
 
-    fn container(rest: &str) -> Container {
+    fn container(rest: &str) -> Listed {
         let json = format!(
             r#"{{"id":1,"external_id":"a","name":"x","image":"i",
                 "first_seen_at":"2026-01-01T00:00:00Z","last_state_change_at":"2026-01-01T00:00:00Z",
@@ -100,6 +101,7 @@ mod tests {
             r#""state":"exited","exit_reason":"error","exit_code":3"#,
             r#""state":"exited","exit_reason":"signal""#,
             r#""state":"exited","exit_reason":"cannot_start""#,
+            r#""state":"created","exit_reason":"cannot_start""#,
             r#""state":"exited","exit_reason":"vaporised""#,
             r#""state":"exited""#,
             r#""state":"exited","exit_code":1"#,

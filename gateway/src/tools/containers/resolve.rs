@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use maintenant_api::containers::{Container, ContainerListQuery};
-
 use super::is_shown_as;
 use crate::collector::{ClientError, Collector};
 use crate::collectors::{Answers, ask};
 use crate::error::{ToolError, nearest};
+use crate::listed::Listed;
 use crate::server::Gateway;
 use crate::untrusted::quoted;
 
@@ -20,7 +19,7 @@ pub(super) struct Resolved {
     pub(super) collector: Arc<Collector>,
     pub(super) id: i64,
     /// `None`: not in the list, so archived or ignored; readable by its id all the same.
-    pub(super) listed: Option<Container>,
+    pub(super) listed: Option<Listed>,
 }
 
 impl Gateway {
@@ -38,16 +37,12 @@ impl Gateway {
             ));
         }
         let collectors = self.collectors().choose(collector)?;
-        let query = &ContainerListQuery::default();
         let answers =
-            ask(collectors.clone(), |collector| async move { collector.containers(query).await })
-                .await;
+            ask(collectors.clone(), |collector| async move { collector.containers().await }).await;
         let silent = silent(&answers);
-        let mut known: Vec<(Arc<Collector>, Container)> = Vec::new();
+        let mut known: Vec<(Arc<Collector>, Listed)> = Vec::new();
         for (collector, list) in answers.successes()? {
-            for container in list.groups.into_iter().flat_map(|group| group.containers) {
-                known.push((collector.clone(), container));
-            }
+            known.extend(list.into_iter().map(|container| (collector.clone(), container)));
         }
         match choose(wanted, &known) {
             Choice::One(at) => {
@@ -90,12 +85,12 @@ enum Choice {
 }
 
 /// The first way of naming a container that fits any decides.
-fn choose(wanted: &str, known: &[(Arc<Collector>, Container)]) -> Choice {
+fn choose(wanted: &str, known: &[(Arc<Collector>, Listed)]) -> Choice {
     let prefix = wanted.to_ascii_lowercase();
     let is_prefix =
         prefix.len() >= SHORTEST_PREFIX && prefix.bytes().all(|b| b.is_ascii_hexdigit());
     let bare = wanted.strip_prefix('/').unwrap_or(wanted);
-    let ways: [&dyn Fn(&Container) -> bool; 4] = [
+    let ways: [&dyn Fn(&Listed) -> bool; 4] = [
         &|container| container.id.to_string() == wanted,
         &|container| is_shown_as(&container.name, bare),
         &|container| is_prefix && container.external_id.starts_with(&prefix),
@@ -119,7 +114,7 @@ fn choose(wanted: &str, known: &[(Arc<Collector>, Container)]) -> Choice {
 
 fn ambiguous<'a>(
     wanted: &str,
-    found: impl Iterator<Item = &'a (Arc<Collector>, Container)>,
+    found: impl Iterator<Item = &'a (Arc<Collector>, Listed)>,
     several: bool,
 ) -> ToolError {
     let found: Vec<String> = found
@@ -139,7 +134,7 @@ fn ambiguous<'a>(
 
 fn unknown<'a>(
     wanted: &str,
-    known: impl Iterator<Item = &'a Container>,
+    known: impl Iterator<Item = &'a Listed>,
     silent: &[String],
 ) -> ToolError {
     let names: Vec<&str> = known.map(|container| container.name.as_str()).collect();
