@@ -5,7 +5,7 @@
 //! is no such container" and "the token is wrong" ask for three different reactions and are three
 //! different sentences. Foreign text inside is quoted and sanitised.
 
-use rmcp::model::{ContentBlock, IntoContents};
+use rmcp::model::{ContentBlock, ErrorData, IntoContents};
 
 use crate::collector::ClientError;
 use crate::untrusted::{self, quoted};
@@ -58,6 +58,24 @@ impl IntoContents for ToolError {
     fn into_contents(self) -> Vec<ContentBlock> {
         vec![ContentBlock::text(self.0)]
     }
+}
+
+/// The protocol error for a tool or prompt that does not exist.
+pub fn unknown_one_of<'a>(
+    kind: &str,
+    given: &str,
+    known: impl Iterator<Item = &'a str> + Clone,
+) -> ErrorData {
+    let nearest = nearest(given, known.clone())
+        .first()
+        .map(|name| format!(" Did you mean `{name}`?"))
+        .unwrap_or_default();
+    let known = known.collect::<Vec<_>>().join(", ");
+    let given = quoted(given);
+    ErrorData::invalid_params(
+        format!("unknown {kind} {given}.{nearest} The {kind}s are: {known}"),
+        None,
+    )
 }
 
 /// Says in one or two sentences why collector `name` did not answer and what would help.

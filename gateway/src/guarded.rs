@@ -197,7 +197,14 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         request: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        answer(watch(context.ct.clone(), self.0.get_prompt(request, context)).await)
+        let signature = self.signature(&context);
+        let ending = watch(context.ct.clone(), self.0.get_prompt(request, context)).await;
+        answer(ending).map(|mut response| {
+            if let GetPromptResponse::Complete(result) = &mut response {
+                sign(&mut result.meta, signature);
+            }
+            response
+        })
     }
 
     async fn list_resources(
@@ -232,7 +239,14 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        answer(watch(context.ct.clone(), self.0.read_resource(request, context)).await)
+        let signature = self.signature(&context);
+        let ending = watch(context.ct.clone(), self.0.read_resource(request, context)).await;
+        answer(ending).map(|mut response| {
+            if let ReadResourceResponse::Complete(result) = &mut response {
+                sign(&mut result.meta, signature);
+            }
+            response
+        })
     }
 
     async fn complete(
@@ -240,7 +254,12 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         request: CompleteRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        answer(watch(context.ct.clone(), self.0.complete(request, context)).await)
+        let signature = self.signature(&context);
+        let ending = watch(context.ct.clone(), self.0.complete(request, context)).await;
+        answer(ending).map(|mut result| {
+            sign(&mut result.meta, signature);
+            result
+        })
     }
 
     async fn set_level(

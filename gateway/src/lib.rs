@@ -1,8 +1,9 @@
 //! Translates MCP tools into calls of the collector's REST API.
 //!
-//! A request goes `http` or `stdio` → `guarded` (panics, time-outs, one log line) → `server` (the
-//! list of tools) → `tools` → `collectors` (which collectors to ask) → `collector` (one REST call)
-//! and back through `untrusted` (foreign text made safe) and `budget` (the size of an answer).
+//! A request goes `http` or `stdio` → `guarded` (panics, time-outs, one log line) → `server` (what
+//! there is) → `tools`, `prompts` or `resources` → `collectors` (which collectors to ask) →
+//! `collector` (one REST call) and back through `untrusted` (foreign text made safe) and `budget`
+//! (the size of an answer).
 //!
 //! Nothing is kept between two calls, so any number of replicas behind any load balancer give the
 //! same answers.
@@ -17,7 +18,10 @@ pub mod error;
 pub mod guarded;
 pub mod http;
 pub mod jsonrpc;
+pub mod listed;
 pub mod log_stream;
+pub mod prompts;
+pub mod resources;
 pub mod schema;
 pub mod server;
 pub mod stdio;

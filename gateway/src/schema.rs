@@ -14,12 +14,24 @@ pub fn tidy(tool: &mut Tool) {
     // Some clients refuse a tool without this key, even when it takes no arguments.
     input.entry("properties").or_insert_with(|| Value::Object(Map::new()));
     tool.input_schema = Arc::new(input);
-    tool.output_schema = tool.output_schema.as_ref().map(|schema| {
-        let mut schema = tidied(schema);
-        drop_minima(&mut schema);
-        Arc::new(schema)
-    });
+    tool.output_schema = tool.output_schema.as_ref().map(|schema| Arc::new(tidied_output(schema)));
     tool.description = tool.description.as_ref().map(|text| text.replace('\n', " ").into());
+}
+
+/// Removes an argument, and the field of answers, that is of no use here.
+pub fn forget(tool: &mut Tool, name: &str) {
+    fn forget(schema: &mut Map<String, Value>, name: &str) {
+        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+            properties.retain(|property, _| property != name);
+        }
+        for value in schema.values_mut().filter_map(Value::as_object_mut) {
+            forget(value, name);
+        }
+    }
+    forget(Arc::make_mut(&mut tool.input_schema), name);
+    if let Some(schema) = &mut tool.output_schema {
+        forget(Arc::make_mut(schema), name);
+    }
 }
 
 fn tidied(schema: &JsonObject) -> JsonObject {
@@ -128,15 +140,40 @@ fn drop_null(property: &mut Map<String, Value>) {
     }
 }
 
-/// That a count is not negative is no news in an answer.
-fn drop_minima(object: &mut Map<String, Value>) {
-    if object.get("minimum").and_then(Value::as_i64) == Some(0) {
-        object.remove("minimum");
-    }
-    for value in object.values_mut() {
-        if let Value::Object(object) = value {
-            drop_minima(object);
+/// A schema of answers: their structure and types. What an answer holds is seen in the answer, so
+/// of the rest only this stays: what is always there at the top, and the texts that explain a
+/// `word` among the values.
+fn tidied_output(schema: &JsonObject) -> JsonObject {
+    let mut schema = tidied(schema);
+    let required = schema.get("required").cloned();
+    shorten(&mut schema);
+    schema.extend(required.map(|required| ("required".to_owned(), required)));
+    schema
+}
+
+fn shorten(schema: &mut Map<String, Value>) {
+    schema.retain(|keyword, value| match keyword.as_str() {
+        "title" | "format" | "minimum" | "maximum" | "required" => false,
+        "description" => value.as_str().is_some_and(|text| text.contains('`')),
+        _ => true,
+    });
+    for (keyword, value) in schema.iter_mut() {
+        match (keyword.as_str(), value) {
+            ("properties", Value::Object(properties)) => {
+                for property in properties.values_mut().filter_map(Value::as_object_mut) {
+                    shorten(property);
+                }
+            }
+            ("items" | "additionalProperties", Value::Object(schema)) => shorten(schema),
+            _ => {}
         }
+    }
+    // Fields that are like any other need no names.
+    let others = schema.get("additionalProperties").cloned();
+    let properties = schema.get("properties").and_then(Value::as_object);
+    if properties.is_some_and(|fields| fields.values().all(|field| Some(field) == others.as_ref()))
+    {
+        schema.remove("properties");
     }
 }
 
@@ -177,6 +214,26 @@ mod tests {
                 "e": {"description": "mine", "type": "string", "enum": ["a"]}},
                 "required": ["r"]}),
         );
+    }
+
+    #[test]
+    fn of_answers_the_structure_stays_and_what_explains_a_word() {
+        let schema = json!({"title": "T", "type": "object", "required": ["o"], "properties": {
+            "o": {"description": "An object.", "type": "object", "required": ["n"], "properties": {
+                "n": {"type": "integer", "format": "uint", "minimum": 0, "maximum": 9},
+                "w": {"description": "`resync`: later.", "type": "string", "enum": ["resync"]},
+                "title": {"type": "string", "description": "A field of this name."}}},
+            "a": {"type": "array", "items": {"type": "object", "required": ["x"]}},
+            "m": {"type": "object", "properties": {"total": {"type": "integer", "minimum": 0}},
+                  "additionalProperties": {"type": "integer", "description": "Counts."}}}});
+        let expected = json!({"type": "object", "required": ["o"], "properties": {
+            "o": {"type": "object", "properties": {
+                "n": {"type": "integer"},
+                "w": {"description": "`resync`: later.", "type": "string", "enum": ["resync"]},
+                "title": {"type": "string"}}},
+            "a": {"type": "array", "items": {"type": "object"}},
+            "m": {"type": "object", "additionalProperties": {"type": "integer"}}}});
+        assert_eq!(Value::Object(tidied_output(schema.as_object().unwrap())), expected);
     }
 
     #[test]

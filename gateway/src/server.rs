@@ -1,26 +1,25 @@
-//! The MCP server: who it is, which tools it lists, and how a call finds its tool.
+//! The MCP server: who it is, what it lists, and how a call finds its tool.
 
 use std::sync::Arc;
 
 use rmcp::handler::server::tool::{ToolCallContext, ToolRouter};
 use rmcp::model::{
-    CacheScope, CallToolRequestParams, CallToolResponse, CompleteRequestMethod,
-    CompleteRequestParams, CompleteResult, DiscoverResult, ErrorData, Implementation,
-    ListPromptsRequestMethod, ListPromptsResult, ListResourceTemplatesRequestMethod,
-    ListResourceTemplatesResult, ListResourcesRequestMethod, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, ResultType, ServerCapabilities, ServerConfig, Tool,
+    CacheScope, CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult,
+    DiscoverResult, ErrorData, GetPromptRequestParams, GetPromptResponse, Implementation,
+    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+    PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
+    ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 
 use crate::collectors::Collectors;
-use crate::error::nearest;
+use crate::error::unknown_one_of;
 use crate::guarded::is_modern;
-use crate::schema;
-use crate::untrusted::quoted;
+use crate::{prompts, resources, schema};
 
-/// What a client may keep without asking again. The list changes only with a new version, but it
-/// is private: which tools there are may depend on who asks.
+/// How long a client may keep a list without asking again. Lists change only with a new version,
+/// but are private: what there is may depend on who asks.
 const FRESH_MILLISECONDS: u64 = 300_000;
 
 /// Clients show at most 2048 characters of this.
@@ -60,6 +59,10 @@ impl Gateway {
         let mut router = Self::tool_router();
         for route in router.map.values_mut() {
             schema::tidy(&mut route.attr);
+            if !collectors.several() {
+                // Accepted all the same, but there is nothing to choose from.
+                schema::forget(&mut route.attr, "collector");
+            }
         }
         if read_only {
             router.map.retain(|_, route| {
@@ -79,22 +82,33 @@ impl Gateway {
     pub fn tools(&self) -> &[Tool] {
         &self.0.tools
     }
+}
 
-    fn unknown_tool(&self, name: &str) -> ErrorData {
-        let known: Vec<&str> = self.0.tools.iter().map(|tool| tool.name.as_ref()).collect();
-        let nearest = nearest(name, known.iter().copied())
-            .first()
-            .map(|name| format!(" Did you mean `{name}`?"))
-            .unwrap_or_default();
-        let known = known.join(", ");
-        let message = format!("unknown tool {}.{nearest} The tools are: {known}", quoted(name));
-        ErrorData::invalid_params(message, None)
+/// How long a client of 2026-07-28 may keep a list; earlier ones were never told such things.
+fn freshness(context: &RequestContext<RoleServer>) -> (Option<u64>, Option<CacheScope>) {
+    let modern = is_modern(context);
+    (modern.then_some(FRESH_MILLISECONDS), modern.then_some(CacheScope::Private))
+}
+
+/// Each list has a single page, so no cursor was ever handed out.
+fn first_page(request: Option<PaginatedRequestParams>) -> Result<(), ErrorData> {
+    if request.is_some_and(|request| request.cursor.is_some()) {
+        let fault = "unknown cursor: this list has a single page; call without cursor";
+        return Err(ErrorData::invalid_params(fault, None));
     }
+    Ok(())
 }
 
 impl ServerHandler for Gateway {
     fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+        // Nothing of what is listed changes while the process runs, so nobody needs to subscribe.
+        let capabilities = ServerCapabilities::builder()
+            .enable_tools()
+            .enable_prompts()
+            .enable_resources()
+            .enable_completions()
+            .build();
+        ServerConfig::new(capabilities)
             .with_server_info(
                 Implementation::new("maintenant", env!("CARGO_PKG_VERSION"))
                     .with_title("maintenant container monitoring"),
@@ -116,19 +130,10 @@ impl ServerHandler for Gateway {
         request: Option<PaginatedRequestParams>,
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        if request.is_some_and(|request| request.cursor.is_some()) {
-            let fault = "unknown cursor: the list of tools has a single page; call without cursor";
-            return Err(ErrorData::invalid_params(fault, None));
-        }
-        let modern = is_modern(&context);
-        Ok(ListToolsResult {
-            result_type: Some(ResultType::COMPLETE),
-            meta: None,
-            next_cursor: None,
-            ttl_ms: modern.then_some(FRESH_MILLISECONDS),
-            cache_scope: modern.then_some(CacheScope::Private),
-            tools: self.0.tools.clone(),
-        })
+        first_page(request)?;
+        let (ttl_ms, cache_scope) = freshness(&context);
+        let tools = self.0.tools.clone();
+        Ok(ListToolsResult { ttl_ms, cache_scope, ..ListToolsResult::with_all_items(tools) })
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
@@ -141,42 +146,66 @@ impl ServerHandler for Gateway {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         if !self.0.router.has_route(&request.name) {
-            return Err(self.unknown_tool(&request.name));
+            let known = self.0.tools.iter().map(|tool| tool.name.as_ref());
+            return Err(unknown_one_of("tool", &request.name, known));
         }
         self.0.router.call(ToolCallContext::new(self, request, context)).await
     }
 
-    // The defaults answer these with an empty list, as if the capability had been declared.
-
     async fn list_prompts(
         &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListPromptsRequestMethod>())
+        first_page(request)?;
+        let (ttl_ms, cache_scope) = freshness(&context);
+        let prompts = prompts::list();
+        Ok(ListPromptsResult { ttl_ms, cache_scope, ..ListPromptsResult::with_all_items(prompts) })
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        prompts::get(&request).map(GetPromptResponse::from)
     }
 
     async fn list_resources(
         &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourcesRequestMethod>())
+        first_page(request)?;
+        let (ttl_ms, cache_scope) = freshness(&context);
+        let list = ListResourcesResult::with_all_items(resources::list());
+        Ok(ListResourcesResult { ttl_ms, cache_scope, ..list })
     }
 
     async fn list_resource_templates(
         &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
-        Err(ErrorData::method_not_found::<ListResourceTemplatesRequestMethod>())
+        first_page(request)?;
+        let (ttl_ms, cache_scope) = freshness(&context);
+        Ok(ListResourceTemplatesResult { ttl_ms, cache_scope, ..Default::default() })
+    }
+
+    /// The answer carries no cache hints of its own; rmcp adds those of data to be read anew.
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        resources::read(self, &request.uri, context).await.map(ReadResourceResponse::from)
     }
 
     async fn complete(
         &self,
-        _request: CompleteRequestParams,
+        request: CompleteRequestParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        Err(ErrorData::method_not_found::<CompleteRequestMethod>())
+        Ok(prompts::complete(&request.r#ref, &request.argument, self.collectors()).await)
     }
 }

@@ -34,11 +34,20 @@ mod tests {
 
     use super::*;
     use crate::collectors::Collectors;
-    use crate::config::CollectorSettings;
+    use crate::config::{CollectorSettings, Target};
     use crate::server::INSTRUCTIONS;
 
+    fn gateway_for(collectors: &[&str]) -> Gateway {
+        let target = Target::Unix("/nowhere".into());
+        let collectors = collectors.iter().map(|name| ((*name).to_owned(), target.clone()));
+        let settings =
+            CollectorSettings { collectors: collectors.collect(), ..CollectorSettings::default() };
+        Gateway::new(Collectors::new(settings).unwrap(), false)
+    }
+
+    /// With all there ever is.
     fn gateway() -> Gateway {
-        Gateway::new(Collectors::new(CollectorSettings::default()).unwrap(), false)
+        gateway_for(&["prod", "lab"])
     }
 
     #[test]
@@ -58,7 +67,9 @@ mod tests {
                 assert!(hints[hint].is_boolean(), "{name}: {hint}");
             }
             assert!(tool.title.is_some(), "{name}: title");
-            assert!(tool.output_schema.is_some(), "{name}: output schema");
+            let answers = tool.output_schema.as_ref().unwrap();
+            assert_eq!(answers["type"], "object", "{name}");
+            assert!(!answers["required"].as_array().unwrap().is_empty(), "{name}");
             let description = tool.description.as_ref().unwrap();
             assert!(description.len() <= 2048, "{name}: {} bytes", description.len());
             let sentences = description.matches(". ").count() + 1;
@@ -81,10 +92,19 @@ mod tests {
     }
 
     #[test]
+    fn where_there_is_one_collector_nobody_is_asked_which() {
+        let text = |gateway: Gateway| serde_json::to_string(gateway.tools()).unwrap();
+        assert!(text(gateway()).contains(r#""collector":{"#));
+        assert!(!text(gateway_for(&["prod"])).contains(r#""collector":{"#));
+    }
+
+    #[test]
     fn the_list_of_tools_is_small() {
-        let bytes = serde_json::to_string(gateway().tools()).unwrap().len();
         // The aim for all 18 is 24 kB; these four are the largest.
-        assert!(bytes <= 11_000, "{bytes} bytes");
+        for (gateway, most) in [(gateway(), 7_100), (gateway_for(&["prod"]), 6_800)] {
+            let bytes = serde_json::to_string(gateway.tools()).unwrap().len();
+            assert!(bytes <= most, "{bytes} bytes");
+        }
         assert!(INSTRUCTIONS.len() <= 2048, "{} bytes", INSTRUCTIONS.len());
     }
 

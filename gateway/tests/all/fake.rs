@@ -11,7 +11,7 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use maintenant_gateway::config::{Args, Config};
 use maintenant_gateway::{Collectors, Gateway, stdio};
-use rmcp::model::{CallToolRequestParams, CallToolResult};
+use rmcp::model::{CallToolRequestParams, CallToolResult, Tool};
 use rmcp::service::RunningService;
 use rmcp::{RoleClient, ServiceExt};
 use serde_json::{Value, json};
@@ -214,7 +214,8 @@ pub(crate) fn gateway(url: &str) -> Gateway {
 
 /// A real client, connected to a gateway in front of `url`.
 pub(crate) struct Client {
-    client: RunningService<RoleClient, ()>,
+    pub(crate) peer: RunningService<RoleClient, ()>,
+    tools: Vec<Tool>,
     _server: JoinSet<()>,
 }
 
@@ -227,22 +228,27 @@ impl Client {
         server.spawn(async move {
             stdio::serve_on(gateway, input, output, CancellationToken::new()).await.unwrap();
         });
-        Self { client: ().serve(near).await.unwrap(), _server: server }
+        let peer = ().serve(near).await.unwrap();
+        let tools = peer.list_all_tools().await.unwrap();
+        Self { peer, tools, _server: server }
     }
 
     pub(crate) async fn result(&self, tool: &'static str, arguments: Value) -> CallToolResult {
         let arguments = arguments.as_object().unwrap().clone();
         let request = CallToolRequestParams::new(tool).with_arguments(arguments);
-        self.client.call_tool(request).await.unwrap()
+        self.peer.call_tool(request).await.unwrap()
     }
 
-    /// The structured answer of a call that succeeds.
+    /// The structured answer of a call that succeeds; it is as the tool's schema says.
     pub(crate) async fn call(&self, tool: &'static str, arguments: Value) -> Value {
         let result = self.result(tool, arguments).await;
         assert_ne!(result.is_error, Some(true), "{:?}", result.content);
         let text = &result.content[0].as_text().unwrap().text;
         let structured = result.structured_content.unwrap();
         assert_eq!(serde_json::from_str::<Value>(text).unwrap(), structured, "text and structure");
+        let listed = self.tools.iter().find(|listed| listed.name == tool).unwrap();
+        let schema = Value::Object((**listed.output_schema.as_ref().unwrap()).clone());
+        jsonschema::validate(&schema, &structured).unwrap();
         structured
     }
 

@@ -10,6 +10,8 @@
 )]
 
 mod fake;
+mod prompts;
+mod resources;
 mod stdio;
 mod tls;
 mod tools;

@@ -58,10 +58,28 @@ impl Server {
         json(response).await
     }
 
+    /// As clients of 2025-11-25 and before ask.
+    async fn legacy(&self, method: &str, params: Value) -> Value {
+        self.rpc(json!({"jsonrpc": "2.0", "id": 9, "method": method, "params": params})).await
+    }
+
     async fn legacy_call(&self, tool: &str, arguments: Value) -> Value {
-        self.rpc(json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call",
-                        "params": {"name": tool, "arguments": arguments}}))
-            .await
+        self.legacy("tools/call", json!({"name": tool, "arguments": arguments})).await
+    }
+
+    /// As clients of 2026-07-28 ask.
+    async fn modern(&self, method: &str, mut params: Value, name: Option<&str>) -> Value {
+        params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                                 "io.modelcontextprotocol/clientCapabilities": {}});
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let mut request = self
+            .post(body.to_string())
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", method);
+        if let Some(name) = name {
+            request = request.header("mcp-name", name);
+        }
+        json(request.send().await.unwrap()).await
     }
 }
 
@@ -108,26 +126,10 @@ async fn clients_that_initialize_are_served() {
     assert!(answer["result"].get("_meta").is_none());
 }
 
-fn modern(method: &str, mut params: Value) -> (Value, String) {
-    params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                             "io.modelcontextprotocol/clientCapabilities": {}});
-    (json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}), method.to_owned())
-}
-
 #[tokio::test]
 async fn clients_of_2026_07_28_are_served_without_a_handshake() {
     let (server, _fake) = server().await;
-    let ask = async |method: &str, params: Value, name: Option<&str>| {
-        let (body, method) = modern(method, params);
-        let mut request = server
-            .post(body.to_string())
-            .header("mcp-protocol-version", "2026-07-28")
-            .header("mcp-method", method);
-        if let Some(name) = name {
-            request = request.header("mcp-name", name);
-        }
-        json(request.send().await.unwrap()).await
-    };
+    let ask = async |method, params, name| server.modern(method, params, name).await;
     let discovered = ask("server/discover", json!({}), None).await;
     assert_eq!(discovered["result"]["ttlMs"], 300_000);
     assert!(discovered["result"]["instructions"].as_str().unwrap().contains("list_containers"));
@@ -150,6 +152,89 @@ async fn clients_of_2026_07_28_are_served_without_a_handshake() {
     assert_eq!(mismatch["error"]["code"], -32020);
     let cursor = ask("tools/list", json!({"cursor": "x"}), None).await;
     assert_eq!(cursor["error"]["code"], -32602);
+}
+
+/// What is declared is there, and nothing is promised that is not kept.
+fn check_capabilities(capabilities: &Value) {
+    let declared = json!({"tools": {}, "prompts": {}, "resources": {}, "completions": {}});
+    assert_eq!(*capabilities, declared);
+}
+
+#[tokio::test]
+async fn prompts_and_resources_are_served_to_clients_that_initialize() {
+    let (server, _fake) = server().await;
+    let info = server.rpc(initialize("2025-11-25")).await;
+    check_capabilities(&info["result"]["capabilities"]);
+
+    let prompts = server.legacy("prompts/list", json!({})).await;
+    assert_eq!(prompts["result"]["prompts"][1]["name"], "triage");
+    let prompt = server.legacy("prompts/get", json!({"name": "triage"})).await;
+    assert_eq!(prompt["result"]["messages"][0]["role"], "user");
+    let resources = server.legacy("resources/list", json!({})).await;
+    assert_eq!(resources["result"]["resources"][1]["uri"], "maintenant://health");
+    let read = server.legacy("resources/read", json!({"uri": "maintenant://health"})).await;
+    assert_eq!(read["result"]["contents"][0]["mimeType"], "application/json");
+    let templates = server.legacy("resources/templates/list", json!({})).await;
+    assert_eq!(templates["result"], json!({"resourceTemplates": []}));
+    for answer in [prompts, prompt, resources, read] {
+        for modern in ["ttlMs", "cacheScope", "resultType", "_meta"] {
+            assert!(answer["result"].get(modern).is_none(), "{modern} in {answer}");
+        }
+    }
+
+    let missing = server.legacy("resources/read", json!({"uri": "maintenant://x"})).await;
+    assert_eq!(missing["error"]["code"], -32002);
+    assert_eq!(missing["error"]["data"], json!({"uri": "maintenant://x"}));
+    for method in ["resources/subscribe", "logging/setLevel"] {
+        let params = json!({"uri": "maintenant://health", "level": "info"});
+        assert_eq!(server.legacy(method, params).await["error"]["code"], -32601, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn prompts_and_resources_are_served_to_clients_of_2026_07_28() {
+    let (server, _fake) = server().await;
+    let ask = async |method, params, name| server.modern(method, params, name).await;
+    let discovered = ask("server/discover", json!({}), None).await;
+    check_capabilities(&discovered["result"]["capabilities"]);
+
+    let health = "maintenant://health";
+    let read = ask("resources/read", json!({"uri": health}), Some(health)).await;
+    assert_eq!(read["result"]["contents"][0]["uri"], health);
+    let prompt = ask("prompts/get", json!({"name": "triage"}), Some("triage")).await;
+    let complete = json!({"ref": {"type": "ref/prompt", "name": "triage"},
+                          "argument": {"name": "container", "value": "shop-a"}});
+    let complete = ask("completion/complete", complete, None).await;
+    assert_eq!(complete["result"]["completion"]["values"], json!(["shop-api-1"]));
+    let lists = ["prompts/list", "resources/list", "resources/templates/list"];
+    for method in lists {
+        let list = ask(method, json!({}), None).await;
+        assert_eq!(
+            (&list["result"]["ttlMs"], &list["result"]["cacheScope"]),
+            (&json!(300_000), &json!("private")),
+            "{method}"
+        );
+        let page = ask(method, json!({"cursor": "x"}), None).await;
+        assert_eq!(page["error"]["code"], -32602, "{method}");
+    }
+    // What is read shows now; nobody may keep it.
+    assert_eq!(
+        (&read["result"]["ttlMs"], &read["result"]["cacheScope"]),
+        (&json!(0), &json!("private"))
+    );
+    for answer in [read, prompt, complete] {
+        assert_eq!(answer["result"]["resultType"], "complete");
+        let server = &answer["result"]["_meta"]["io.modelcontextprotocol/serverInfo"];
+        assert_eq!(server["name"], "maintenant");
+    }
+
+    let uri = "maintenant://x";
+    let missing = ask("resources/read", json!({"uri": uri}), Some(uri)).await;
+    assert_eq!(missing["error"]["code"], -32602);
+    assert_eq!(missing["error"]["data"], json!({"uri": uri}));
+    let listen = json!({"notifications": {"toolsListChanged": true}});
+    let listen = ask("subscriptions/listen", listen, None).await;
+    assert_eq!(listen["error"]["code"], -32601);
 }
 
 #[tokio::test]

@@ -1,0 +1,52 @@
+//! What is read at an address.
+
+use rmcp::ServiceError;
+use rmcp::model::{ReadResourceRequestParams, ResourceContents};
+use serde_json::{Value, json};
+
+use crate::fake::{Client, Fake, contract, nobody};
+
+async fn read(client: &Client, uri: &str) -> Result<Value, ServiceError> {
+    let result = client.peer.read_resource(ReadResourceRequestParams::new(uri)).await?;
+    let [ResourceContents::TextResourceContents { uri: named, mime_type, text, .. }] =
+        result.contents.as_slice()
+    else {
+        panic!("{:?}", result.contents);
+    };
+    assert_eq!((named.as_str(), mime_type.as_deref()), (uri, Some("application/json")));
+    Ok(serde_json::from_str(text).unwrap())
+}
+
+#[tokio::test]
+async fn a_resource_is_what_its_tool_answers() {
+    let fake = Fake::tcp(contract).await;
+    let client = Client::new(&fake.url).await;
+    let listed = client.peer.list_all_resources().await.unwrap();
+    let listed: Vec<&str> = listed.iter().map(|resource| resource.uri.as_str()).collect();
+    let tools =
+        [("maintenant://containers", "list_containers"), ("maintenant://health", "get_health")];
+    assert_eq!(listed, tools.map(|(uri, _)| uri));
+    for (uri, tool) in tools {
+        let answer = client.call(tool, json!({})).await;
+        assert_eq!(read(&client, uri).await.unwrap(), answer, "{uri}");
+    }
+    assert!(client.peer.list_all_resource_templates().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_unknown_address_and_a_silent_collector_are_two_errors() {
+    let client = Client::new(&nobody().await).await;
+    for uri in ["maintenant://nothing", "maintenant://health/", "file:///etc/passwd", ""] {
+        let Err(ServiceError::McpError(error)) = read(&client, uri).await else {
+            panic!("{uri} was read");
+        };
+        assert_eq!(error.data, Some(json!({"uri": uri})));
+        assert!(error.message.contains("maintenant://containers"), "{}", error.message);
+    }
+    let Err(ServiceError::McpError(error)) = read(&client, "maintenant://containers").await else {
+        panic!("read from nobody");
+    };
+    assert_eq!(error.code.0, -32603);
+    assert!(error.message.contains("cannot be reached"), "{}", error.message);
+    assert_eq!(read(&client, "maintenant://health").await.unwrap()["status"], "down");
+}
