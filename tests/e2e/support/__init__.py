@@ -1,0 +1,1 @@
+"""What the tests stand on: engines, programs, clients and bounded waiting."""

@@ -1,0 +1,76 @@
+"""An engine that hangs, comes late, or has much to tell."""
+
+from conftest import KINDS, System
+from support.docker import Docker
+from support.engine import Engine
+from support.programs import Workshop
+from support.tools import health
+from support.wait import wait_until
+
+
+def test_a_hung_engine_is_noticed_and_its_recovery_too(
+    engine: Engine, second: Docker, watched: System
+) -> None:
+    """SIGSTOP: connections are accepted and nothing is ever said, so no stream breaks."""
+    name = second.name("hung")
+    second.run(name, stop_signal="SIGKILL")
+    watched.rest.until(name, state="running")
+    engine.hang()
+    try:
+        watched.rest.until_connected(False, within=22)
+        assert watched.rest.expect(name)["state"] == "unknown"
+        assert watched.rest.runtime()["error"]
+    finally:
+        engine.resume()
+    watched.rest.until(name, state="running", within=40)
+    assert watched.rest.runtime()["connected"] is True
+
+
+def test_http_serves_before_there_is_an_engine_and_connects_when_there_is_one(
+    place: Workshop, docker: Docker
+) -> None:
+    socket = place.folder / "late.sock"
+    collector = place.collector(f"unix://{socket}")
+    rest = collector.rest()
+    assert rest.get("/health")["status"] == "ok"
+    runtime = rest.runtime()
+    assert runtime["connected"] is False and str(socket) in runtime["error"]
+
+    name = docker.name("late")
+    docker.run(name)
+    socket.symlink_to(docker.socket)
+    rest.until_connected(True, within=40)
+    rest.until(name, state="running")
+    assert "error" not in rest.runtime()
+
+
+def test_a_burst_of_sixty_short_lives_loses_nothing(
+    second: Docker, watched: System, engine: Engine
+) -> None:
+    before = {c["id"] for c in watched.rest.containers(archived="true")}
+    names = [second.name(f"brief-{number}") for number in range(60)]
+    for name in names:
+        container = second.run(name, ["true"])
+        second.wait(container)
+        second.remove(container)
+
+    def recorded() -> dict[str, int]:
+        found = {
+            c["name"]: c["id"]
+            for c in watched.rest.containers(archived="true")
+            if c["id"] not in before
+        }
+        missing = [name for name in names if name not in found]
+        assert not missing, f"{len(missing)} of 60 were never recorded: {missing[:5]}"
+        return found
+
+    found = wait_until(recorded, "all sixty are recorded")
+    for name in names:
+        ended = [t for t in watched.rest.transitions(found[name]) if t.get("exit_code") == 0]
+        assert len(ended) == 1, f"{name}: {watched.rest.transitions(found[name])}"
+
+
+def test_readers_survive_an_engine_restart(watched: System, second: Docker) -> None:
+    """The connections opened before all of the above still work."""
+    for kind in KINDS:
+        assert health(watched.reader(*kind))["connected"] is True
