@@ -22,7 +22,7 @@ use crate::containers::sql;
 use crate::containers::watch::{Periods, Watch, Watched};
 use crate::http::events::EventBus;
 use crate::http::{AppState, router};
-use crate::runtime::{Runtime, RuntimeState};
+use crate::runtime::{self, Runtime, RuntimeState};
 use crate::store::retention::{Keep, Retention};
 use crate::store::{Lock, Store, Writer};
 use crate::tasks::{Backoff, Supervisor};
@@ -73,7 +73,7 @@ impl Collector {
         let (store, writer) = open(&config.db).await?;
         let events = EventBus::new(now);
         let mut supervisor = Supervisor::default();
-        let name = if config.docker.is_some() { "docker" } else { "none" };
+        let name = if config.docker.is_some() { "docker" } else { runtime::NOTHING };
         let runtime = RuntimeState::new(Runtime::new(name, now));
         let watched = match &config.docker {
             Some(host) => {

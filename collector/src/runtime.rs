@@ -1,8 +1,14 @@
 //! Whether the container runtime is being heard, since when, and what it refuses.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use maintenant_api::health::{Degraded, RuntimeStatus};
 use tokio::sync::watch;
+
+/// The name of the runtime when nothing is watched.
+pub const NOTHING: &str = "none";
+const FIRST_WORD: Duration = Duration::from_secs(2);
 
 /// The connection to the runtime as others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +71,16 @@ impl RuntimeState {
 
     pub fn get(&self) -> Runtime {
         self.0.borrow().clone()
+    }
+
+    /// Waits, not for long, until the runtime has been heard or has failed for the first time: who
+    /// asks in the first moments of a process would otherwise be told that nothing is known.
+    pub async fn first_word(&self) {
+        let mut runtime = self.subscribe();
+        let known = runtime.wait_for(|runtime| {
+            runtime.name == NOTHING || runtime.connected || runtime.error.is_some()
+        });
+        let _ = tokio::time::timeout(FIRST_WORD, known).await;
     }
 
     pub fn subscribe(&self) -> watch::Receiver<Runtime> {

@@ -75,6 +75,7 @@ async fn list_containers(
     Shared(app): Shared<AppState>,
     Query(query): Query<ContainerListQuery>,
 ) -> Result<Json<ContainerList>, ApiError> {
+    app.runtime.first_word().await;
     let known = app.runtime.get().connected;
     let archived = match query.archived.as_deref() {
         Some("true") => app.store.read(sql::list_archived).await?,
@@ -132,6 +133,7 @@ async fn get_container(
     Shared(app): Shared<AppState>,
     Id(id): Id,
 ) -> Result<Json<ContainerDetail>, ApiError> {
+    app.runtime.first_word().await;
     let container = app.find_container(id).await?;
     let now = clock::now();
     let runtime = app.runtime.get();

@@ -39,6 +39,7 @@ async fn get_health() -> Json<HealthStatus> {
     responses((status = 200, description = "The runtime", body = RuntimeStatus))
 )]
 async fn get_runtime_status(State(app): State<AppState>) -> Json<RuntimeStatus> {
+    app.runtime.first_word().await;
     Json(app.runtime.get().to_wire(clock::now()))
 }
 

@@ -1,4 +1,5 @@
-//! The API without a socket: every route, its errors, its layers, and its document.
+//! The API without a socket: every route, its errors, its layers, and its document. Time is paused,
+//! so that a wait for a runtime that never speaks costs nothing.
 
 use axum::body::Body;
 use http::Request;
@@ -81,7 +82,7 @@ async fn check_error(api: &Api, path: &str, status: u16, code: &str, says: &str)
     assert!(message.contains(says), "{path}: {message}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_empty_collector_answers_every_list_with_an_empty_list() {
     let api = api(None, &[]);
     let list = api.get("/api/v1/containers").await;
@@ -91,7 +92,7 @@ async fn an_empty_collector_answers_every_list_with_an_empty_list() {
     assert_eq!(transitions.body["has_more"], false);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn faults_say_what_is_accepted() {
     let api = api(None, &[]);
     check_error(&api, "/api/v1/containers/seven", 400, "INVALID_ID", "whole numbers").await;
@@ -108,7 +109,7 @@ async fn faults_say_what_is_accepted() {
     check_error(&api, "/", 404, "NOT_FOUND", "nothing at /").await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_wrong_method_is_405_in_the_envelope_and_names_the_right_ones() {
     let api = api(None, &[]);
     let answer = api.send(request("POST", "/api/v1/health").body(Body::empty()).unwrap()).await;
@@ -117,14 +118,14 @@ async fn a_wrong_method_is_405_in_the_envelope_and_names_the_right_ones() {
     assert!(answer.headers["allow"].to_str().unwrap().contains("GET"));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn head_works_on_every_get_route() {
     let api = api(None, &[]);
     let answer = api.send(request("HEAD", "/api/v1/containers").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, 200);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_health_is_public_where_a_token_is_set() {
     let api = api(Some("s3cret"), &[]);
     assert_eq!(api.get("/api/v1/health").await.status, 200);
@@ -146,14 +147,14 @@ async fn only_health_is_public_where_a_token_is_set() {
     assert!(!wrong.body.to_string().contains("guess"), "a token is not echoed");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn the_owner_of_the_socket_file_needs_no_token() {
     let api = api(Some("s3cret"), &[]);
     let request = request("GET", "/api/v1/containers").extension(Peer::Unix);
     assert_eq!(api.send(request.body(Body::empty()).unwrap()).await.status, 200);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn without_a_token_a_rebound_host_name_is_refused() {
     let api = api(None, &[]);
     let request = Request::builder().uri("/api/v1/containers").header("host", "evil.example");
@@ -163,7 +164,7 @@ async fn without_a_token_a_rebound_host_name_is_refused() {
     assert!(message.contains("MAINTENANT_ALLOWED_HOSTS"), "{message}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn cors_headers_are_sent_only_to_configured_origins() {
     let ask = |origins: &'static [&'static str], origin: &'static str| async move {
         let request = request("GET", "/api/v1/health").header("origin", origin);
@@ -177,7 +178,7 @@ async fn cors_headers_are_sent_only_to_configured_origins() {
     assert_eq!(ask(listed, "https://b.example").await, None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_request_id_is_echoed_or_made() {
     let api = api(None, &[]);
     let request = request("GET", "/api/v1/health").header("x-request-id", "abc-1");
@@ -186,7 +187,7 @@ async fn a_request_id_is_echoed_or_made() {
     assert_eq!(api.get("/api/v1/health").await.headers["x-request-id"].len(), 8);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lost_runtime_is_visible() {
     let api = api(None, &[]);
     let now = jiff::Timestamp::from_second(1_000_001).unwrap();
@@ -198,7 +199,20 @@ async fn a_lost_runtime_is_visible() {
     assert_eq!(lost["error"], "Docker does not answer");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
+async fn a_question_in_the_first_moments_waits_for_the_first_word() {
+    let api = api(None, &[]);
+    let runtime = api.runtime.clone();
+    let asked = api.get("/api/v1/runtime/status");
+    let heard = async {
+        tokio::task::yield_now().await;
+        runtime.connected(None, jiff::Timestamp::from_second(1_000_001).unwrap());
+    };
+    let (answer, ()) = tokio::join!(asked, heard);
+    assert_eq!(answer.body["connected"], true);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_event_stream_starts_at_once_and_replays_what_was_missed() {
     let api = api(None, &[]);
     api.events.publish("first", &1);
@@ -230,7 +244,7 @@ async fn the_event_stream_starts_at_once_and_replays_what_was_missed() {
     assert!(gap.contains("event: stream.gap"), "{gap}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn answers_fit_the_document() {
     let api = api(None, &[]);
     let document = api.get("/api/v1/openapi.json").await.body;
