@@ -19,8 +19,8 @@ use maintenant_serve::args::{ListenArgs, LogArgs, Logging, TokenArgs};
 use maintenant_serve::clock;
 use maintenant_serve::guard::{BodyLimits, guarded};
 use maintenant_serve::listener::{Drain, Listener, serve_all};
-use maintenant_serve::process::{drained_by_signals, exit_code, install_crypto};
-use maintenant_serve::settings::{Address, EXIT_USAGE, Faults, SettingsError};
+use maintenant_serve::process::{self, drained_by_signals, install_crypto};
+use maintenant_serve::settings::{Address, Faults, SettingsError};
 
 /// Watches Docker and answers AI assistants: collector and MCP gateway in one process.
 #[derive(Debug, Parser)]
@@ -41,14 +41,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
-        }
-    };
-    exit_code(run(&args))
+    process::main(run)
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {

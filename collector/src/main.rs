@@ -3,22 +3,13 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
 use maintenant_collector::config::{Args, Command};
 use maintenant_collector::{app, backup};
 use maintenant_serve::clock;
-use maintenant_serve::process::{exit_code, install_crypto};
-use maintenant_serve::settings::EXIT_USAGE;
+use maintenant_serve::process::{self, install_crypto};
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
-        }
-    };
-    exit_code(run(&args))
+    process::main(run)
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {

@@ -2,21 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use maintenant_gateway::config::Args;
-use maintenant_serve::process::{exit_code, install_crypto};
-use maintenant_serve::settings::EXIT_USAGE;
+use maintenant_serve::process::{self, install_crypto};
 use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
-        Ok(args) => args,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { EXIT_USAGE.into() } else { ExitCode::SUCCESS };
-        }
-    };
-    exit_code(run(&args))
+    process::main(run)
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {

@@ -4,7 +4,7 @@
 //! meanwhile first, the inspections after them, because an inspection loses against any event
 //! received since it began. A ping every few seconds tells a hung engine from a quiet one.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::inventory::{Inventory, to_wire};
+use super::known::Known;
 use super::logs;
 use super::model::{Container, Observation, Pending, Seen, Transition, adopt, apply, compare};
 use super::observe::{facts_of, observe, seen, seen_in_list};
@@ -75,50 +76,6 @@ pub struct Watch {
     unsaved: Vec<Change>,
     snippets: JoinSet<()>,
     snippet_permits: Arc<tokio::sync::Semaphore>,
-}
-
-/// What is known: the live containers, found by id, by Docker's id and by identity.
-#[derive(Debug, Default)]
-struct Known {
-    live: BTreeMap<i64, Arc<Container>>,
-    by_external: HashMap<String, i64>,
-    by_identity: HashMap<String, i64>,
-    /// Docker ids whose row went on to a newer container: Compose keeps the old one for a moment.
-    superseded: HashSet<String>,
-    last_container_id: i64,
-    last_transition_id: i64,
-    observed_until: Option<Timestamp>,
-    /// Spans were closed at the last moment of observation; the next resync opens them again.
-    spans_closed: bool,
-}
-
-impl Known {
-    fn by_external_id(&self, external_id: &str) -> Option<&Arc<Container>> {
-        self.live.get(self.by_external.get(external_id)?)
-    }
-
-    fn put(&mut self, container: Arc<Container>) {
-        let before = self.forget(container.id);
-        if container.archived_at.is_none() {
-            if let Some(before) = before
-                && before.external_id != container.external_id
-            {
-                self.superseded.insert(before.external_id.clone());
-            }
-            self.by_external.insert(container.external_id.clone(), container.id);
-            self.by_identity.insert(container.identity.clone(), container.id);
-            self.live.insert(container.id, container);
-        }
-    }
-
-    fn forget(&mut self, id: i64) -> Option<Arc<Container>> {
-        let container = self.live.remove(&id)?;
-        self.by_external.remove(&container.external_id);
-        if self.by_identity.get(&container.identity) == Some(&id) {
-            self.by_identity.remove(&container.identity);
-        }
-        Some(container)
-    }
 }
 
 /// The ends that others read from.

@@ -41,9 +41,21 @@ pub fn install_crypto() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
+/// A program's `main`: reads its arguments and environment, runs it, and says how it went. Wrong
+/// arguments exit with 64, `--help` and `--version` with 0.
+pub fn main<A: clap::Parser>(run: impl FnOnce(&A) -> anyhow::Result<()>) -> ExitCode {
+    match A::try_parse() {
+        Ok(args) => exit_code(run(&args)),
+        Err(error) => {
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS }
+        }
+    }
+}
+
 /// 0 after a clean end, 64 for bad settings, 1 for everything else; the reason goes to stderr.
 #[expect(clippy::print_stderr, reason = "the last words of a process, logger or not")]
-pub fn exit_code(result: anyhow::Result<()>) -> ExitCode {
+fn exit_code(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     eprintln!("error: {error:#}");
     if error.is::<SettingsError>() { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }

@@ -1,5 +1,13 @@
 //! The accept loop over real sockets: what is cut, what is finished, what is refused.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a failure in a helper is a failure of the test"
+)]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
