@@ -8,10 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use clap::Parser;
 use maintenant_collector::app::{Collector, bind};
 use maintenant_collector::backup;
-use maintenant_collector::config::{CollectorArgs, Command, Config};
+use maintenant_collector::config::{CollectorArgs, Command, Config, local_socket};
 use maintenant_collector::store::{Lock, LockError};
 use maintenant_gateway::config::{CollectorSettings, McpArgs, McpSettings, Target, base_url};
 use maintenant_gateway::{Collectors, Gateway, http, stdio};
@@ -20,7 +26,12 @@ use maintenant_serve::clock;
 use maintenant_serve::guard::{BodyLimits, guarded};
 use maintenant_serve::listener::{Drain, Listener, serve_all};
 use maintenant_serve::process::{self, drained_by_signals, install_crypto};
-use maintenant_serve::settings::{Address, Faults, SettingsError};
+use maintenant_serve::settings::{Address, Faults, Secret, SettingsError};
+use maintenant_serve::token::{self, Verdict};
+use serde_json::json;
+
+/// What the kernel takes as the path of a unix socket (`sun_path`, without its end).
+const LONGEST_SOCKET_PATH: usize = 107;
 
 /// Watches Docker and answers AI assistants: collector and MCP gateway in one process.
 #[derive(Debug, Parser)]
@@ -34,6 +45,9 @@ struct Args {
     token: TokenArgs,
     #[command(flatten)]
     mcp: McpArgs,
+    // A client configuration of the gateway must not silently watch the wrong machine.
+    #[arg(long, env = "MAINTENANT_URL", hide = true)]
+    url: Option<String>,
     #[command(flatten)]
     collector: CollectorArgs,
     #[command(flatten)]
@@ -66,19 +80,35 @@ impl Args {
         let address = self.listen.check("127.0.0.1:8080", &mut Faults::default()).address;
         let url = base_url(self.listen.base_url.as_deref(), &address, &mut Faults::default());
         let mcp = self.mcp.settings(url, &mut faults);
+        if self.url.as_deref().is_some_and(|url| !url.is_empty()) {
+            let fault = "maintenant watches this machine itself; unset it, or run \
+                         maintenant-gateway to ask the collector at that URL";
+            faults.add("MAINTENANT_URL", fault);
+        }
         let parts = (&self.listen, &self.token, mcp.hosts.as_slice());
         let config = self.collector.check(parts, "127.0.0.1:8080", &mut faults);
+        let socket = local_socket(&config.db);
+        if socket.as_os_str().len() > LONGEST_SOCKET_PATH {
+            let fault = format!(
+                "`{}` is too long for a socket beside it; {LONGEST_SOCKET_PATH} bytes are possible",
+                socket.display()
+            );
+            faults.add("MAINTENANT_DB", &fault);
+        }
         faults.finish()?;
         Ok((config, mcp, logging))
     }
 }
 
 async fn serve(config: Config, mcp: McpSettings) -> anyhow::Result<()> {
-    let socket = socket(&config.db);
+    let socket = local_socket(&config.db);
     let lock = match Lock::try_take(&config.db) {
         Ok(lock) => Some(lock),
         Err(LockError::Held { holder, .. }) if mcp.stdio => {
             tracing::info!("attached to {holder}");
+            if mcp.http {
+                tracing::warn!("/mcp is the owner's to serve; here it will be after a takeover");
+            }
             None
         }
         Err(error) => return Err(error.into()),
@@ -125,7 +155,7 @@ async fn serve(config: Config, mcp: McpSettings) -> anyhow::Result<()> {
 /// Runs the collector of this database until the drain.
 async fn own(
     config: Config,
-    lock: Lock,
+    mut lock: Lock,
     socket: PathBuf,
     mcp: Option<axum::Router>,
     stdio: bool,
@@ -141,7 +171,7 @@ async fn own(
         }
         Err(error) => return Err(error),
     };
-    let collector = Collector::start(&config, lock, drain.begin.clone(), clock::now()).await?;
+    let collector = Collector::start(&config, &mut lock, drain.begin.clone(), clock::now()).await?;
     let rest = guarded(collector.routes(config.access.clone()), BodyLimits::default());
     let mut listeners = vec![(local, rest.clone())];
     if let Some(listener) = public {
@@ -149,7 +179,12 @@ async fn own(
         let routes = match mcp {
             // `/mcp` bounds its own bodies, to answer in JSON-RPC.
             Some(mcp) => {
-                http::warn_of_open_access();
+                let mcp = if let Some(token) = config.access.token.clone() {
+                    mcp.layer(from_fn_with_state(token, asks_for_token))
+                } else {
+                    http::warn_of_open_access();
+                    mcp
+                };
                 let limits = BodyLimits { bytes: u64::MAX, ..BodyLimits::default() };
                 guarded(mcp.fallback_service(rest), limits)
             }
@@ -162,11 +197,19 @@ async fn own(
     Ok(())
 }
 
-/// `<db>.sock`
-fn socket(database: &Path) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".sock");
-    path.into()
+/// `/mcp` reads what the REST API reads, so on the same port it asks for the same token.
+async fn asks_for_token(State(token): State<Secret>, request: Request, next: Next) -> Response {
+    let challenge = match token::check(request.headers(), &token) {
+        Verdict::Accepted => return next.run(request).await,
+        _ if request.uri().path() != "/mcp" => return next.run(request).await,
+        Verdict::Missing => "Bearer",
+        Verdict::Wrong => "Bearer error=\"invalid_token\"",
+    };
+    let error = json!({
+        "jsonrpc": "2.0", "id": null,
+        "error": {"code": 4010, "message": "send the bearer token of this server"},
+    });
+    (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, challenge)], Json(error)).into_response()
 }
 
 /// Waits for the owner to go, on a thread of its own: the kernel has no other way to wait.

@@ -15,7 +15,7 @@ use maintenant_serve::settings::Address;
 use maintenant_serve::tls::Tls;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Access, Config};
+use crate::config::{Access, Config, local_socket};
 use crate::containers::inventory::Inventory;
 use crate::containers::routes::Containers;
 use crate::containers::sql;
@@ -58,14 +58,14 @@ pub struct Collector {
     state: AppState,
     supervisor: Supervisor,
     writer: Writer,
-    _lock: Lock,
 }
 
 impl Collector {
-    /// Opens the database and starts the jobs. It needs no Docker to start.
+    /// Opens the database and starts the jobs. It needs no Docker to start. The lock must be held
+    /// until the collector has stopped and its listeners are gone.
     pub async fn start(
         config: &Config,
-        mut lock: Lock,
+        lock: &mut Lock,
         drain: CancellationToken,
         now: Timestamp,
     ) -> anyhow::Result<Self> {
@@ -103,7 +103,7 @@ impl Collector {
             organisation_name: config.organisation_name.as_str().into(),
             drain,
         };
-        Ok(Self { state, supervisor, writer, _lock: lock })
+        Ok(Self { state, supervisor, writer })
     }
 
     /// The REST API.
@@ -138,13 +138,19 @@ fn nothing_watched() -> Watched {
 
 /// The program `maintenant-collector`, from lock to last commit.
 pub async fn run(config: Config, now: Timestamp) -> anyhow::Result<()> {
-    let lock = Lock::try_take(&config.db)?;
+    let mut lock = Lock::try_take(&config.db)?;
     let drain = Drain::default();
     let listener = bind(&config).await?;
-    let collector = Collector::start(&config, lock, drain.begin.clone(), now).await?;
+    let local = Listener::bind(&Address::Unix(local_socket(&config.db)), None).await;
+    let collector = Collector::start(&config, &mut lock, drain.begin.clone(), now).await?;
     let app = guarded(collector.routes(config.access.clone()), BodyLimits::default());
     tracing::info!(address = listener.address(), "listening");
-    drained_by_signals(&drain, serve_all(vec![(listener, app)], &drain)).await;
+    let mut listeners = vec![(listener, app.clone())];
+    match local {
+        Ok(local) => listeners.push((local, app)),
+        Err(error) => tracing::warn!("no local client can attach: {error:#}"),
+    }
+    drained_by_signals(&drain, serve_all(listeners, &drain)).await;
     collector.stop().await;
     Ok(())
 }

@@ -164,15 +164,35 @@ impl CollectorArgs {
     }
 }
 
+/// The database's one true path: lock and socket stand beside it, and must be the same whatever
+/// link it is reached by.
 fn database_path(text: &str, faults: &mut Faults) -> PathBuf {
     let path = PathBuf::from(text);
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if path.file_name().is_none() || path.is_dir() {
-        faults.add("MAINTENANT_DB", &format!("`{text}` names no file"));
-    } else if !folder.unwrap_or(Path::new(".")).is_dir() {
-        faults.add("MAINTENANT_DB", &format!("the folder of `{text}` does not exist"));
+    if let Ok(real) = path.canonicalize()
+        && real.is_file()
+    {
+        return real;
     }
-    path
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+    match (path.file_name(), folder) {
+        (Some(name), Ok(folder)) if !path.is_dir() => folder.join(name),
+        (Some(_), Err(_)) => {
+            faults.add("MAINTENANT_DB", &format!("the folder of `{text}` does not exist"));
+            path
+        }
+        _ => {
+            faults.add("MAINTENANT_DB", &format!("`{text}` names no file"));
+            path
+        }
+    }
+}
+
+/// The unix socket beside the database: `<db>.sock`.
+pub fn local_socket(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".sock");
+    path.into()
 }
 
 fn docker(args: &CollectorArgs, faults: &mut Faults) -> Option<Host> {
@@ -234,6 +254,21 @@ mod tests {
         ] {
             assert!(text.contains(name), "{name} is missing from: {text}");
         }
+    }
+
+    #[test]
+    fn a_database_has_one_path_whatever_link_leads_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (real, links) = (folder.path().join("real"), folder.path().join("links"));
+        std::fs::create_dir(&real).unwrap();
+        std::os::unix::fs::symlink(&real, &links).unwrap();
+        std::os::unix::fs::symlink(real.join("m.db"), real.join("also.db")).unwrap();
+        let path = |path: PathBuf| database_path(path.to_str().unwrap(), &mut Faults::default());
+        let canonical = path(real.join("m.db"));
+        assert_eq!(path(links.join("m.db")), canonical, "before the file exists");
+        std::fs::write(real.join("m.db"), "").unwrap();
+        assert_eq!(path(links.join("m.db")), canonical);
+        assert_eq!(path(real.join("also.db")), canonical);
     }
 
     #[test]

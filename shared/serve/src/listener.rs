@@ -108,7 +108,9 @@ fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
         std::fs::remove_file(path)?;
     }
     // Bound under a private name first, so that nobody can connect before the mode is set.
-    let draft = path.with_extension(format!("{}.sock", std::process::id()));
+    // The name is short because the whole path must fit into 107 bytes.
+    let draft = path.with_file_name(format!(".{}", std::process::id()));
+    let _ = std::fs::remove_file(&draft);
     let listener = UnixListener::bind(&draft)?;
     std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&draft, path)?;
