@@ -31,8 +31,9 @@ pub fn backup(database: &Path, target: &Path) -> anyhow::Result<()> {
 fn write(source: &Connection, draft: &Path) -> anyhow::Result<()> {
     super::create_private(draft)?;
     let mut copy = Connection::open(draft)?;
-    // Pages per step, with a breath between steps in which the writer gets on.
-    Backup::new(source, &mut copy)?.run_to_completion(256, Duration::from_millis(5), None)?;
+    // In one step: a backup in steps starts over whenever somebody writes between them, and in WAL
+    // mode a reader keeps no writer waiting.
+    Backup::new(source, &mut copy)?.step(-1)?;
     let verdict: String = copy.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     anyhow::ensure!(verdict == "ok", "the copy is damaged: {verdict}");
     copy.close().map_err(|(_, error)| error)?;

@@ -35,7 +35,7 @@ pub struct Store {
 }
 
 /// Why the store did not answer.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     #[error("the store is closed")]
     Closed,
@@ -49,14 +49,15 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-/// Runs in the writer's transaction; says whether it succeeded and how to answer the caller.
-type Work = Box<dyn FnOnce(&Connection) -> (bool, Ack) + Send>;
+/// Runs in the writer's transaction, or learns why there is none; says whether it succeeded and how
+/// to answer the caller.
+type Work = Box<dyn FnOnce(Result<&Connection, StoreError>) -> (bool, Ack) + Send>;
 /// Called once the transaction has ended, with its outcome.
 type Ack = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 struct Readers {
     idle: Mutex<Vec<Connection>>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 /// The thread that writes.
@@ -86,8 +87,10 @@ impl Store {
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || write_loop(writer, queue))?;
-        let readers =
-            Arc::new(Readers { idle: Mutex::new(readers), permits: Semaphore::new(READERS) });
+        let readers = Arc::new(Readers {
+            idle: Mutex::new(readers),
+            permits: Arc::new(Semaphore::new(READERS)),
+        });
         let writer = Writer { queue: sender.clone(), thread };
         Ok((Self { writer: sender, readers }, writer))
     }
@@ -100,10 +103,10 @@ impl Store {
     ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |connection| {
-            let result = work(connection);
+            let result = connection.and_then(|connection| Ok(work(connection)?));
             let succeeded = result.is_ok();
             let ack: Ack = Box::new(move |commit| {
-                let _ = answer.send(commit.and_then(|()| Ok(result?)));
+                let _ = answer.send(commit.and(result));
             });
             (succeeded, ack)
         });
@@ -117,8 +120,11 @@ impl Store {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         let readers = self.readers.clone();
-        let _permit = self.readers.permits.acquire().await.map_err(|_| StoreError::Closed)?;
+        let permit = self.readers.permits.clone().acquire_owned().await;
+        let permit = permit.map_err(|_| StoreError::Closed)?;
         let task = tokio::task::spawn_blocking(move || {
+            // Held by the work itself: a caller that goes away does not free its connection.
+            let _permit = permit;
             let idle = || readers.idle.lock().unwrap_or_else(PoisonError::into_inner);
             let connection = idle().pop()?;
             // A panic must not cost a connection.
@@ -151,18 +157,19 @@ fn write_loop(mut connection: Connection, mut queue: mpsc::Receiver<Option<Work>
 
 /// One transaction for the whole batch; a savepoint for each piece of work.
 fn commit(connection: &mut Connection, batch: impl Iterator<Item = Work>) {
+    let mut batch = batch.into_iter();
     let mut acks: Vec<Ack> = Vec::new();
     let outcome = (|| {
         let mut transaction =
             connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        for work in batch {
+        for work in &mut batch {
             let savepoint = transaction.savepoint()?;
-            let work = std::panic::AssertUnwindSafe(|| work(&savepoint));
+            let work = std::panic::AssertUnwindSafe(|| work(Ok(&savepoint)));
             // A panic drops the work's answer, which its caller sees as a closed store.
             match std::panic::catch_unwind(work) {
                 Ok((true, ack)) => {
-                    savepoint.commit()?;
                     acks.push(ack);
+                    savepoint.commit()?;
                 }
                 Ok((false, ack)) => {
                     drop(savepoint);
@@ -176,12 +183,11 @@ fn commit(connection: &mut Connection, batch: impl Iterator<Item = Work>) {
     let outcome = outcome.map_err(StoreError::from);
     if let Err(error) = &outcome {
         tracing::error!("a commit failed: {error}");
+        // Those that had no turn.
+        acks.extend(batch.map(|work| work(Err(error.clone())).1));
     }
     for ack in acks {
-        ack(outcome.as_ref().copied().map_err(|error| match error {
-            StoreError::Closed => StoreError::Closed,
-            StoreError::Sqlite(error) => StoreError::Sqlite(error.clone()),
-        }));
+        ack(outcome.clone());
     }
 }
 

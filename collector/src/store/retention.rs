@@ -53,15 +53,18 @@ impl Job for Retention {
 }
 
 async fn vacuum(store: &Store) -> Result<(), StoreError> {
+    let mut before = u32::MAX;
     loop {
         let free = store
             .read(|connection| {
                 connection.query_row("PRAGMA freelist_count", [], |row| row.get::<_, u32>(0))
             })
             .await?;
-        if free < PAGES {
+        // Nothing is freed from a file that another tool rebuilt without `auto_vacuum`.
+        if free < PAGES || free >= before {
             return Ok(());
         }
+        before = free;
         store.write(|tx| free_pages(tx, PAGES)).await?;
     }
 }
