@@ -16,6 +16,7 @@ use maintenant_serve::tls::Tls;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Access, Config, local_socket};
+use crate::containers::deletions::Deletions;
 use crate::containers::inventory::Inventory;
 use crate::containers::routes::Containers;
 use crate::containers::sql;
@@ -132,7 +133,7 @@ fn nothing_watched() -> Watched {
     Watched {
         inventory: tokio::sync::watch::channel(Inventory::default()).1,
         docker: tokio::sync::watch::channel(None).1,
-        deleted: tokio::sync::mpsc::channel(1).0,
+        deletions: Deletions::default(),
     }
 }
 

@@ -34,6 +34,8 @@ pub const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 /// An engine that does not answer a ping within this time counts as hung.
 pub const PING_DEADLINE: Duration = Duration::from_secs(3);
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// One wedged container must not hold up the others for long.
+const INSPECT_DEADLINE: Duration = Duration::from_secs(5);
 /// Largest answer that is not a stream; 5,000 containers list in about 10 MB.
 const ANSWER_BYTES: usize = 64 << 20;
 /// Largest line of the event stream.
@@ -110,6 +112,9 @@ pub enum DockerError {
     PermissionDenied,
     #[error("Docker does not answer")]
     Hung,
+    /// No call failed: this process did not run.
+    #[error("the collector itself was stopped for a while; everything is read anew")]
+    Interrupted,
     #[error("no such container")]
     NotFound,
     /// A proxy or an authorization plugin said no.
@@ -227,7 +232,9 @@ impl Docker {
 
     /// One container, in full.
     pub async fn inspect(&self, id: &str) -> Result<Inspected, DockerError> {
-        self.json(format!("{}/containers/{}/json", self.version, checked(id)?)).await
+        let path = format!("{}/containers/{}/json", self.version, checked(id)?);
+        let inspection = self.json(path);
+        tokio::time::timeout(INSPECT_DEADLINE, inspection).await.unwrap_or(Err(DockerError::Hung))
     }
 
     /// Container events from `since` on, filtered by the engine (`died` and `remove` are Podman's
@@ -267,7 +274,10 @@ impl Docker {
             query.stdout,
             query.stderr,
             query.follow,
-            query.tail
+            match query.tail {
+                Tail::Lines(lines) => lines.to_string(),
+                Tail::All => "all".to_owned(),
+            }
         );
         for (name, time) in [("since", query.since), ("until", query.until)] {
             if let Some(time) = time {
@@ -354,9 +364,17 @@ pub struct LogsQuery {
     pub stdout: bool,
     pub stderr: bool,
     pub follow: bool,
-    pub tail: usize,
+    pub tail: Tail,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
+}
+
+/// How far back to read, before anything is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// Messages, which are lines or pieces of long ones.
+    Lines(usize),
+    All,
 }
 
 /// A container in `GET /containers/json`.

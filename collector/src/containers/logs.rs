@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 
-use crate::docker::{Docker, DockerError, LogsQuery};
+use crate::docker::{Docker, DockerError, LogsQuery, Tail};
 
 /// Longest line kept; what follows is cut and marked.
 pub const LINE_BYTES: usize = 1 << 20;
@@ -47,40 +47,66 @@ pub struct LogLine {
 
 /// The newest `lines` lines that match, oldest first, both streams in the order of their times.
 /// Also says whether older ones were left out.
+///
+/// Docker takes its tail first and leaves out other streams and later lines afterwards: where that
+/// leaves too little, more is read.
 pub async fn read(
     docker: &Docker,
     id: &str,
     query: LogsQuery,
     lines: usize,
 ) -> Result<(Vec<LogLine>, bool), DockerError> {
-    let (since, until) = (query.since, query.until);
-    let query = LogsQuery { tail: lines + TAIL_SLACK, follow: false, ..query };
-    let mut body = docker.logs(id, &query)?;
+    let thinned = query.until.is_some() || !(query.stdout && query.stderr);
+    let more: &[Tail] = if thinned { &[Tail::Lines(20_000), Tail::All] } else { &[] };
+    let mut answer = read_tail(docker, id, &query, lines, Tail::Lines(lines + TAIL_SLACK)).await?;
+    for tail in more {
+        if answer.0.len() >= lines {
+            break;
+        }
+        answer = read_tail(docker, id, &query, lines, *tail).await?;
+    }
+    Ok(answer)
+}
+
+async fn read_tail(
+    docker: &Docker,
+    id: &str,
+    query: &LogsQuery,
+    lines: usize,
+    tail: Tail,
+) -> Result<(Vec<LogLine>, bool), DockerError> {
+    let mut body = docker.logs(id, &LogsQuery { tail, follow: false, ..query.clone() })?;
+    let wanted = |line: &LogLine| {
+        line.at.is_none_or(|at| {
+            query.since.is_none_or(|since| at >= since)
+                && query.until.is_none_or(|until| at <= until)
+        })
+    };
     let mut decoder = Decoder::default();
     let mut all = Vec::new();
     let mut bytes = 0;
+    let mut dropped = false;
     while let Some(chunk) = body.next().await {
-        for line in decoder.push(&chunk?)? {
+        for line in decoder.push(&chunk?)?.into_iter().filter(wanted) {
             bytes += line.text.len();
             all.push(line);
         }
-        if bytes > 2 * ANSWER_BYTES {
+        if bytes > 2 * ANSWER_BYTES || all.len() > 2 * lines + TAIL_SLACK {
+            dropped = true;
+            // A little more than asked for: the order of times may still change.
+            let excess = all.len().saturating_sub(lines + TAIL_SLACK);
+            all.drain(..excess);
             bytes = drop_oldest(&mut all, ANSWER_BYTES);
         }
     }
-    all.extend(decoder.finish());
-    let inside = |line: &LogLine| {
-        line.at.is_none_or(|at| since.is_none_or(|since| at >= since))
-            && line.at.is_none_or(|at| until.is_none_or(|until| at <= until))
-    };
-    all.retain(inside);
+    all.extend(decoder.finish().into_iter().filter(wanted));
     // Stable: lines of one moment keep the order in which Docker sent them.
     all.sort_by_key(|line| line.at);
     let before = all.len();
     drop_oldest(&mut all, ANSWER_BYTES);
     let excess = all.len().saturating_sub(lines);
     all.drain(..excess);
-    let truncated = all.len() < before || before >= lines;
+    let truncated = dropped || all.len() < before || before >= lines;
     Ok((all, truncated))
 }
 
@@ -134,7 +160,7 @@ pub struct Decoder {
 }
 
 /// Each message begins with its time because it is always asked for, and a time begins with a
-/// digit, a frame with 0, 1 or 2: the first byte tells which kind of stream it is.
+/// digit, a frame with 0 to 3: the first byte tells which kind of stream it is.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     #[default]
@@ -150,7 +176,7 @@ impl Decoder {
         if self.kind == Kind::Unseen {
             self.kind = match self.buffer.first() {
                 None => return Ok(Vec::new()),
-                Some(0..=2) => Kind::Framed,
+                Some(0..=3) => Kind::Framed,
                 Some(_) => Kind::Raw,
             };
         }
@@ -178,7 +204,7 @@ impl Decoder {
     fn frames(&mut self, lines: &mut Vec<LogLine>) -> Result<(), DockerError> {
         while let Some((&[kind, _, _, _, a, b, c, d], _)) = self.buffer.split_first_chunk::<8>() {
             let length = u32::from_be_bytes([a, b, c, d]) as usize;
-            if kind > 2 || length > FRAME_BYTES {
+            if kind > 3 || length > FRAME_BYTES {
                 return Err(DockerError::Unreadable("the log stream is out of step".to_owned()));
             }
             if self.buffer.len() < 8 + length {
@@ -188,6 +214,12 @@ impl Decoder {
             let payload = frame.get(8..).unwrap_or_default();
             match kind {
                 2 => self.stderr.piece(payload, LogStream::Stderr, lines),
+                // The engine's own words about a log it cannot read on.
+                3 => lines.push(LogLine {
+                    at: None,
+                    stream: LogStream::Stderr,
+                    text: format!("[docker] {}", String::from_utf8_lossy(payload).trim()),
+                }),
                 _ => self.stdout.piece(payload, LogStream::Stdout, lines),
             }
         }
@@ -385,6 +417,13 @@ mod tests {
         }
         let line = decoder.finish().remove(0).text;
         assert!(line.ends_with(" [line cut at 1 MiB]") && line.len() < LINE_BYTES + 64);
+    }
+
+    #[test]
+    fn the_engines_own_error_is_a_line_and_costs_no_others() {
+        let bytes = [frame(1, &format!("{T1} a\n")), frame(3, "Error grabbing logs: EOF")].concat();
+        let texts: Vec<_> = decode(&bytes).into_iter().map(|line| line.1).collect();
+        assert_eq!(texts, ["a", "[docker] Error grabbing logs: EOF"]);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! every reconnect. Events make it quick, lists make it right. While Docker is not heard, stored
 //! states say what was, and every answer calls them *unknown*.
 
+pub mod deletions;
 pub mod inventory;
 mod known;
 pub mod labels;

@@ -87,7 +87,8 @@ impl Exit {
     pub fn classify(code: i64, oom_killed: bool, requested: bool) -> Self {
         let signal = (129..=192).contains(&code).then_some(code - 128);
         let reason = match code {
-            _ if oom_killed => ExitReason::OomKilled,
+            // The kernel may have killed a child long ago; only a killed main process ends so.
+            137 if oom_killed => ExitReason::OomKilled,
             _ if requested => ExitReason::Requested,
             0 => ExitReason::Completed,
             125..=127 => ExitReason::CannotStart,
@@ -199,7 +200,10 @@ pub fn apply(
     at: Timestamp,
 ) -> (Container, Option<Transition>) {
     let mut next = container.clone();
-    if container.pending.last_event_at.is_some_and(|last| at < last) {
+    let last = container.pending.last_event_at;
+    // A `die` at the newest time is that very end again, without what explained it.
+    let same_end = matches!(observation, Observation::Died { .. }) && container.has_ended();
+    if last.is_some_and(|last| at < last || (at == last && same_end)) {
         return (next, None);
     }
     next.pending.last_event_at = Some(at);
@@ -231,8 +235,8 @@ pub fn apply(
         }
         Observation::OutOfMemory => next.pending.oom = true,
         Observation::Signalled { signal } => {
-            let ends = matches!(signal, 2 | 3 | 9 | 15) || *signal == container.facts.stop_signal;
-            if ends {
+            let stops = *signal == container.facts.stop_signal && *signal != 0;
+            if stops || matches!(signal, 2 | 9 | 15) {
                 next.pending.requested_at = Some(at);
             }
         }
@@ -330,15 +334,35 @@ pub fn compare(
     if same_end && let Some(id) = container.pending.end {
         return (next.clone(), amendment(container, &next, id));
     }
+    // Running before and running now, but not the same run: an end and a start were missed.
+    let restarted = next.state == State::Running
+        && container.state == State::Running
+        && (recreated
+            || (container.started_at.is_some() && seen.started_at > container.started_at));
     // The engine remembers when it happened; without that, `now` is the bound.
     let engine_time = match next.state {
-        State::Running if container.state != State::Running => seen.started_at,
+        State::Running if container.state != State::Running || restarted => seen.started_at,
         State::Exited | State::Completed | State::Restarting | State::Dead => seen.finished_at,
         _ => None,
     };
     let at =
         engine_time.filter(|at| *at > container.last_state_change_at && *at <= now).unwrap_or(now);
-    let transition = transition(container, &mut next, ended, at, ObservedBy::Resync);
+    let mut transition = transition(container, &mut next, ended, at, ObservedBy::Resync);
+    if restarted {
+        next.last_state_change_at = at;
+        transition = transition.or(Some(Transition {
+            id: 0,
+            container_id: next.id,
+            at,
+            previous_state: container.state,
+            new_state: next.state,
+            previous_health: container.health,
+            new_health: next.health,
+            exit: None,
+            observed_by: ObservedBy::Resync,
+            amends: false,
+        }));
+    }
     (next, transition)
 }
 
@@ -366,16 +390,19 @@ fn amendment(container: &Container, next: &Container, id: i64) -> Option<Transit
 }
 
 impl Container {
-    /// Its row may be deleted: it does not run.
+    /// Its row may be deleted: it neither runs nor is about to.
     pub fn is_deletable(&self) -> bool {
         self.archived_at.is_some() || !matches!(self.state, State::Running | State::Restarting)
     }
 
     /// It has ended, and the inspection shows that very run: a later one began after this end.
     fn ended_as(&self, seen: &Seen) -> bool {
-        let ended = !matches!(self.state, State::Created | State::Running | State::Paused);
         let same_run = seen.started_at.is_none_or(|start| Some(start) <= self.finished_at);
-        ended && same_run && self.external_id == seen.external_id
+        self.has_ended() && same_run && self.external_id == seen.external_id
+    }
+
+    fn has_ended(&self) -> bool {
+        !matches!(self.state, State::Created | State::Running | State::Paused)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use maintenant_api::containers::{Health, State};
 
 use super::labels::Labels;
@@ -22,7 +23,11 @@ pub fn observe(event: &Event) -> Option<Observation> {
         "start" => Observation::Started,
         "die" | "died" => {
             let code = attribute("exitCode").or_else(|| attribute("containerExitCode"));
-            Observation::Died { code: code.and_then(|code| code.parse().ok()).unwrap_or(0) }
+            match code.and_then(|code| code.parse().ok()) {
+                Some(code) => Observation::Died { code },
+                // An end without its code is left to the inspection that follows.
+                None => Observation::Touched,
+            }
         }
         "oom" => Observation::OutOfMemory,
         "kill" => Observation::Signalled { signal: signal(attribute("signal").unwrap_or("")) },
@@ -64,16 +69,17 @@ fn no_facts(labels: Labels) -> Facts {
     }
 }
 
-/// What an inspection saw.
-pub fn seen(inspected: &Inspected) -> Seen {
+/// What an inspection saw. An engine whose clock is ahead must not date things into the future.
+pub fn seen(inspected: &Inspected, now: Timestamp) -> Seen {
+    let time = |text: &str| docker::time(text).map(|time| time.min(now));
     let state = &inspected.state;
     let policy = &inspected.host_config.restart_policy;
     let test = inspected.config.healthcheck.test.first().map(String::as_str);
     let health = docker::health(&state.health.status);
-    let finished_at = docker::time(&state.finished_at);
+    let finished_at = time(&state.finished_at);
     Seen {
         external_id: inspected.id.clone(),
-        created_at: docker::time(&inspected.created),
+        created_at: time(&inspected.created),
         facts: Facts {
             name: inspected.name.trim_start_matches('/').to_owned(),
             image: inspected.config.image.clone(),
@@ -97,7 +103,7 @@ pub fn seen(inspected: &Inspected) -> Seen {
         // Without an end, an exit code counts only beside the reason why it could not be started.
         exit_code: (finished_at.is_some() || !state.error.is_empty()).then_some(state.exit_code),
         oom_killed: state.oom_killed,
-        started_at: docker::time(&state.started_at),
+        started_at: time(&state.started_at),
         finished_at,
     }
 }
@@ -152,6 +158,10 @@ fn signal(text: &str) -> i64 {
         return number;
     }
     let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    if let Some(above) = name.strip_prefix("RTMIN+") {
+        return above.parse::<i64>().map_or(0, |above| 34 + above);
+    }
     let names: BTreeMap<&str, i64> = BTreeMap::from([
         ("HUP", 1),
         ("INT", 2),
@@ -162,5 +172,5 @@ fn signal(text: &str) -> i64 {
         ("TERM", 15),
         ("WINCH", 28),
     ]);
-    names.get(name.strip_prefix("SIG").unwrap_or(&name)).copied().unwrap_or(0)
+    names.get(name).copied().unwrap_or(0)
 }

@@ -27,7 +27,7 @@ use super::logs::{self, LogLine};
 use super::model::Container;
 use super::watch::{LOGS_FEATURE, Watched};
 use super::{sql, uptime};
-use crate::docker::{Docker, DockerError, LogsQuery};
+use crate::docker::{Docker, DockerError, LogsQuery, Tail};
 use crate::http::AppState;
 use crate::http::error::ApiError;
 use crate::http::events;
@@ -82,7 +82,10 @@ async fn list_containers(
         _ => Vec::new(),
     };
     let inventory = app.containers.watched.inventory.borrow().clone();
-    let live = inventory.containers.iter().filter(|container| !container.facts.labels.is_ignored);
+    let deletions = &app.containers.watched.deletions;
+    let live = inventory.containers.iter().filter(|container| {
+        !container.facts.labels.is_ignored && !deletions.contains(container.id)
+    });
     let mut all: Vec<&Container> = live.map(AsRef::as_ref).chain(&archived).collect();
     if !archived.is_empty() {
         all.sort_by(|a, b| (&a.facts.name, a.id).cmp(&(&b.facts.name, b.id)));
@@ -94,7 +97,8 @@ async fn list_containers(
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for container in all {
         let (name, source) = group(container);
-        if wanted.is_some_and(|wanted| wanted != name) {
+        let project = container.facts.labels.compose.as_ref().map(|compose| &*compose.project);
+        if wanted.is_some_and(|wanted| wanted != name && Some(wanted) != project) {
             continue;
         }
         let mut item = to_wire(container, known);
@@ -210,8 +214,7 @@ async fn delete_container(
         return Err(ApiError::ContainerRunning);
     }
     app.store.write(move |tx| sql::delete(tx, id)).await?;
-    // The watch may be gone at shutdown; the row is deleted all the same.
-    let _ = app.containers.watched.deleted.send(id).await;
+    app.containers.watched.deletions.add(id);
     app.events.publish("container.archived", &json!({ "id": id }));
     Ok(StatusCode::NO_CONTENT)
 }
@@ -313,7 +316,7 @@ async fn stream_logs(
     let docker = app.docker()?;
     let permit = app.containers.log_streams.clone().try_acquire_owned();
     let permit = permit.map_err(|_| ApiError::TooManyStreams)?;
-    let wanted = LogsQuery { follow: true, tail: lines, ..wanted };
+    let wanted = LogsQuery { follow: true, tail: Tail::Lines(lines), ..wanted };
     let lines = logs::follow(&docker, &container.external_id, &wanted);
     let lines = lines.map_err(|error| app.logs_error(error))?;
     // Docker's first answer decides between an error and a stream.
@@ -355,7 +358,10 @@ async fn stream_logs(
 /// `stream.gap` says that something was missed that cannot be replayed.
 #[utoipa::path(
     get, path = "/containers/events", tag = "containers",
-    responses((status = 200, description = "Server-sent events", content_type = "text/event-stream"))
+    responses(
+        (status = 200, description = "Server-sent events", content_type = "text/event-stream"),
+        (status = 503, description = "`TOO_MANY_STREAMS`", body = ErrorBody),
+    )
 )]
 async fn container_events(Shared(app): Shared<AppState>, headers: HeaderMap) -> Response {
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
@@ -380,11 +386,14 @@ fn logs_query(query: &LogQuery, now: Timestamp) -> Result<(usize, LogsQuery), Ap
         return Err(ApiError::InvalidParameter { name: "since", fault });
     }
     let lines = usize::try_from(lines).unwrap_or(1);
-    Ok((lines, LogsQuery { stdout, stderr, follow: false, tail: lines, since, until }))
+    Ok((lines, LogsQuery { stdout, stderr, follow: false, tail: Tail::All, since, until }))
 }
 
 impl AppState {
     async fn find_container(&self, id: i64) -> Result<Arc<Container>, ApiError> {
+        if self.containers.watched.deletions.contains(id) {
+            return Err(ApiError::ContainerNotFound(id));
+        }
         if let Some(container) = self.containers.watched.inventory.borrow().find(id) {
             return Ok(container.clone());
         }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use maintenant_api::containers as wire;
 use maintenant_api::containers::{ExitReason, Health, ObservedBy, State};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, named_params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, named_params};
 
 use super::labels::{Compose, Labels};
 use super::model::{Container, Exit, Facts, Pending, RestartPolicy, Transition, is_up};
@@ -17,6 +17,8 @@ const SNIPPETS: u32 = 50;
 /// Rows kept of one container, whatever their age: a restart loop writes many.
 const MOST_TRANSITIONS: u32 = 10_000;
 const MOST_SPANS: u32 = 20_000;
+/// Archived containers in one list: a host of short-lived jobs has very many.
+const MOST_ARCHIVED: u32 = 2_000;
 
 /// A container as it now is, and what brought it there.
 #[derive(Debug, Clone)]
@@ -29,16 +31,31 @@ pub struct Change {
     pub is_new: bool,
 }
 
-/// Stores changes in the order they happened.
+/// Stores changes in the order they happened. One that contradicts what is stored is dropped, so
+/// that it does not keep the others out.
 pub fn save(tx: &Connection, changes: &[Change]) -> rusqlite::Result<()> {
     for change in changes {
-        save_container(tx, &change.container)?;
-        save_availability(tx, &change.container, change.available_from)?;
-        if let Some(transition) = &change.transition {
-            save_transition(tx, transition)?;
+        tx.execute_batch("SAVEPOINT change")?;
+        match save_change(tx, change) {
+            Ok(()) => tx.execute_batch("RELEASE change")?,
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                tx.execute_batch("ROLLBACK TO change; RELEASE change")?;
+                let id = change.container.id;
+                tracing::error!(container.id = id, "a change was dropped: {error}");
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(())
+}
+
+fn save_change(tx: &Connection, change: &Change) -> rusqlite::Result<()> {
+    save_container(tx, &change.container)?;
+    save_availability(tx, &change.container, change.available_from)?;
+    match &change.transition {
+        Some(transition) => save_transition(tx, transition),
+        None => Ok(()),
+    }
 }
 
 fn save_container(tx: &Connection, container: &Container) -> rusqlite::Result<()> {
@@ -284,14 +301,16 @@ pub fn find(connection: &Connection, id: i64) -> rusqlite::Result<Option<Contain
         .optional()
 }
 
-/// Archived containers that are not ignored, by name.
+/// Archived containers that are not ignored, by name: the newest [`MOST_ARCHIVED`].
 pub fn list_archived(connection: &Connection) -> rusqlite::Result<Vec<Container>> {
     connection
         .prepare_cached(
-            "SELECT * FROM containers WHERE archived_at IS NOT NULL AND NOT is_ignored
+            "SELECT * FROM
+                 (SELECT * FROM containers WHERE archived_at IS NOT NULL AND NOT is_ignored
+                  ORDER BY archived_at DESC LIMIT ?1)
              ORDER BY name, id",
         )?
-        .query_map([], container)?
+        .query_map([MOST_ARCHIVED], container)?
         .collect()
 }
 
@@ -366,7 +385,9 @@ pub fn delete_excess_transitions(
              (SELECT id FROM
                   (SELECT id, row_number() OVER
                        (PARTITION BY container_id ORDER BY at DESC, id DESC) AS place
-                   FROM container_transitions)
+                   FROM container_transitions WHERE container_id IN
+                       (SELECT container_id FROM container_transitions
+                        GROUP BY container_id HAVING count(*) > ?1))
               WHERE place > ?1 LIMIT ?2)",
         (MOST_TRANSITIONS, limit),
     )
@@ -382,7 +403,9 @@ pub fn delete_excess_spans(
              (SELECT container_id, from_at FROM
                   (SELECT container_id, from_at, row_number() OVER
                        (PARTITION BY container_id ORDER BY from_at DESC) AS place
-                   FROM container_availability)
+                   FROM container_availability WHERE container_id IN
+                       (SELECT container_id FROM container_availability
+                        GROUP BY container_id HAVING count(*) > ?1))
               WHERE place > ?1 LIMIT ?2)",
         (MOST_SPANS, limit),
     )

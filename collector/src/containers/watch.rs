@@ -1,8 +1,8 @@
 //! Following Docker: one task owns what is known of containers.
 //!
-//! A session subscribes to events, then lists and inspects, then applies: the events that came
-//! meanwhile first, the inspections after them, because an inspection loses against any event
-//! received since it began. A ping every few seconds tells a hung engine from a quiet one.
+//! A session asks for events from a moment ago on, then lists and inspects, then applies: the events
+//! that came meanwhile first, the inspections after them, because an inspection loses against any
+//! event received since it began. A ping every few seconds tells a hung engine from a quiet one.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -17,13 +17,14 @@ use serde_json::json;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::deletions::Deletions;
 use super::inventory::{Inventory, to_wire};
 use super::known::Known;
 use super::logs;
 use super::model::{Container, Observation, Pending, Seen, Transition, adopt, apply, compare};
 use super::observe::{facts_of, observe, seen, seen_in_list};
 use super::sql::{self, Change};
-use crate::docker::{Docker, DockerError, Event, Host, LogsQuery};
+use crate::docker::{Docker, DockerError, Event, Host, Listed, LogsQuery, Tail};
 use crate::http::events::EventBus;
 use crate::runtime::RuntimeState;
 use crate::store::Store;
@@ -54,8 +55,12 @@ const INSPECTIONS: usize = 16;
 const EVENTS: usize = 4096;
 /// Reads of last log lines under way at once.
 const SNIPPETS: usize = 4;
+/// Reads waiting; beyond them an end goes without its last lines.
+const WAITING_SNIPPETS: usize = 256;
 const SNIPPET_LINES: usize = 50;
 const SNIPPET_BYTES: usize = 10 * 1024;
+/// Between two pings; a longer gap means that this process, or its machine, was stopped.
+const INTERRUPTION: SignedDuration = SignedDuration::from_mins(1);
 /// How long a created container is looked at again and again.
 const YOUNG: SignedDuration = SignedDuration::from_mins(10);
 /// Changes kept for a store that does not take them.
@@ -71,7 +76,11 @@ pub struct Watch {
     connection: watch::Sender<Option<Docker>>,
     inventory: watch::Sender<Inventory>,
     known: Known,
-    deleted: mpsc::Receiver<i64>,
+    deletions: Deletions,
+    /// Docker ids of containers that events touched and no inspection has settled since.
+    unsettled: BTreeSet<String>,
+    /// A removed container may have stood before another of its identity: list again.
+    resync_wanted: bool,
     /// Changes the store has not taken yet.
     unsaved: Vec<Change>,
     snippets: JoinSet<()>,
@@ -84,8 +93,7 @@ pub struct Watched {
     pub inventory: watch::Receiver<Inventory>,
     /// The engine, while it is heard.
     pub docker: watch::Receiver<Option<Docker>>,
-    /// Takes the ids of containers whose rows were deleted.
-    pub deleted: mpsc::Sender<i64>,
+    pub deletions: Deletions,
 }
 
 impl Watch {
@@ -112,7 +120,7 @@ impl Watch {
         let (inventory, inventory_reader) =
             watch::channel(Inventory::new(known.live.values().cloned().collect()));
         let (connection, docker) = watch::channel(None);
-        let (deletions, deleted) = mpsc::channel(64);
+        let deletions = Deletions::default();
         let watch = Self {
             host,
             periods,
@@ -122,12 +130,14 @@ impl Watch {
             connection,
             inventory,
             known,
-            deleted,
+            deletions: deletions.clone(),
+            unsettled: BTreeSet::new(),
+            resync_wanted: false,
             unsaved: Vec::new(),
             snippets: JoinSet::new(),
             snippet_permits: Arc::new(tokio::sync::Semaphore::new(SNIPPETS)),
         };
-        Ok((watch, Watched { inventory: inventory_reader, docker, deleted: deletions }))
+        Ok((watch, Watched { inventory: inventory_reader, docker, deletions }))
     }
 }
 
@@ -150,7 +160,7 @@ enum Wake {
     Events,
     Ping,
     Resync,
-    Deleted(i64),
+    Deleted,
     Lost(DockerError),
 }
 
@@ -168,6 +178,7 @@ impl Watch {
         let mut events_refused = false;
         self.runtime.set_degraded(EVENTS_FEATURE, None);
 
+        self.forget_deleted().await;
         self.close_spans().await;
         self.connection.send_replace(Some(docker.clone()));
         self.resync(&docker, &mut received).await?;
@@ -192,23 +203,28 @@ impl Watch {
                 },
                 _ = pings.tick() => Wake::Ping,
                 () = tokio::time::sleep_until(next_resync) => Wake::Resync,
-                Some(id) = self.deleted.recv() => Wake::Deleted(id),
+                () = self.deletions.added() => Wake::Deleted,
             };
             match wake {
                 Wake::Events => {
-                    let unsettled = self.apply_events(std::mem::take(&mut batch)).await;
-                    self.look_again(&docker, &unsettled, received.is_empty()).await?;
+                    self.apply_events(std::mem::take(&mut batch)).await;
+                    self.look_again(&docker, &mut received).await?;
                     self.runtime.observed(clock::now());
-                    if unsettled.resync {
+                    if std::mem::take(&mut self.resync_wanted) {
                         next_resync = tokio::time::Instant::now();
                     }
                 }
                 Wake::Ping => {
                     docker.ping().await?;
                     let now = clock::now();
+                    let last = self.known.observed_until;
+                    if last.is_some_and(|last| now.duration_since(last) > INTERRUPTION) {
+                        return Err(DockerError::Interrupted);
+                    }
                     self.observed(now).await;
-                    let young = Unsettled { look: self.not_yet_started(now), resync: false };
-                    self.look_again(&docker, &young, received.is_empty()).await?;
+                    let young = self.not_yet_started(now);
+                    self.unsettled.extend(young);
+                    self.look_again(&docker, &mut received).await?;
                 }
                 Wake::Resync => {
                     self.resync(&docker, &mut received).await?;
@@ -216,9 +232,8 @@ impl Watch {
                         if events_refused { self.periods.poll } else { self.periods.resync };
                     next_resync = tokio::time::Instant::now() + period;
                 }
-                Wake::Deleted(id) => {
-                    self.known.forget(id);
-                    self.publish_inventory();
+                Wake::Deleted => {
+                    self.forget_deleted().await;
                 }
                 Wake::Lost(error @ (DockerError::Refused(_) | DockerError::NotFound)) => {
                     events_refused = true;
@@ -240,27 +255,25 @@ impl Watch {
         let listed = docker.list().await?;
         let ids: Vec<String> = listed.iter().map(|listed| listed.id.clone()).collect();
         let mut inspected = self.inspect(docker, &ids).await?;
-        if let Inspections::Refused = inspected {
-            inspected = Inspections::Seen(listed.iter().map(seen_in_list).collect());
-        }
-        let Inspections::Seen(mut inspected) = inspected else { return Ok(()) };
+        let unread = std::mem::take(&mut inspected.unread);
+        let mut seen = inspected.seen;
+        let in_list = listed.iter().filter(|listed| unread.contains(&listed.id));
+        seen.extend(in_list.map(|listed| self.seen_in_list(listed)));
 
-        let mut touched = BTreeSet::new();
-        let mut batch = Vec::new();
-        while let Ok(event) = received.try_recv() {
-            touched.insert(event.actor.id.clone());
-            batch.push(event);
-        }
-        let unsettled = self.apply_events(batch).await;
+        // Events that came since the inspections began know better than they do.
+        let waiting = drain(received);
+        let touched: HashSet<String> = waiting.iter().map(|event| event.actor.id.clone()).collect();
+        self.apply_events(waiting).await;
 
         let now = clock::now();
         let mut changes = Vec::new();
         // Two containers of one identity exist while Compose replaces one: the newer one is it.
-        inspected.sort_by_key(|seen| std::cmp::Reverse(seen.created_at));
+        seen.sort_by_key(|seen| std::cmp::Reverse(seen.created_at));
         let mut identities = HashSet::new();
-        inspected.retain(|seen| identities.insert(seen.facts.identity()));
-        for seen in &inspected {
-            if !touched.contains(&seen.external_id) {
+        for seen in &seen {
+            if !identities.insert(seen.facts.identity()) {
+                self.known.superseded.insert(seen.external_id.clone());
+            } else if !touched.contains(&seen.external_id) {
                 self.settle(seen, now, &mut changes).await;
             }
         }
@@ -277,50 +290,71 @@ impl Watch {
             .cloned()
             .collect();
         for container in gone {
-            let (next, _) = apply(
-                &container,
-                &Observation::Destroyed,
-                now.max(container.pending.last_event_at.unwrap_or(now)),
-            );
+            let at = now.max(container.pending.last_event_at.unwrap_or(now));
+            let (next, _) = apply(&container, &Observation::Destroyed, at);
             self.note(next, None, now, &mut changes);
         }
         self.known.spans_closed = false;
         self.commit(changes).await;
-        self.look_again(docker, &unsettled, received.is_empty()).await?;
+        self.look_again(docker, received).await?;
         self.observed(now).await;
         self.runtime.connected(docker.api_version(), now);
         Ok(())
     }
 
-    /// Inspects containers a few at a time. One that is gone meanwhile is left out.
+    /// Inspects containers a few at a time. One that is gone meanwhile is left out; one that
+    /// cannot be inspected must not hide the others and is named in `unread`.
     async fn inspect(&self, docker: &Docker, ids: &[String]) -> Result<Inspections, DockerError> {
         let mut answers = futures_util::stream::iter(ids.to_vec())
-            .map(|id| async move { docker.inspect(&id).await })
+            .map(|id| async move {
+                let answer = docker.inspect(&id).await;
+                (id, answer)
+            })
             .buffer_unordered(INSPECTIONS);
-        let mut all = Vec::with_capacity(ids.len());
-        while let Some(answer) = answers.next().await {
+        let mut all = Inspections::default();
+        let mut refused = None;
+        while let Some((id, answer)) = answers.next().await {
             match answer {
-                Ok(inspected) => all.push(seen(&inspected)),
+                Ok(inspected) => all.seen.push(seen(&inspected, clock::now())),
                 Err(DockerError::NotFound) => {}
                 Err(DockerError::Refused(why)) => {
-                    let refused = Some(("GET /containers/{id}/json", why));
-                    self.runtime.set_degraded(INSPECT_FEATURE, refused);
-                    return Ok(Inspections::Refused);
+                    refused = Some(why);
+                    all.unread.insert(id);
                 }
-                // One odd container must not hide the others.
-                Err(DockerError::Failed(why) | DockerError::Unreadable(why)) => {
-                    tracing::warn!("a container cannot be inspected: {}", foreign(&why));
+                Err(error @ (DockerError::Failed(_) | DockerError::Unreadable(_))) => {
+                    tracing::warn!(
+                        "container {id} cannot be inspected: {}",
+                        foreign(&error.to_string())
+                    );
+                    all.unread.insert(id);
+                }
+                Err(DockerError::Hung) => {
+                    // Is it the engine, or this one container?
+                    docker.ping().await?;
+                    tracing::warn!("Docker does not answer for container {id}");
+                    all.unread.insert(id);
                 }
                 Err(error) => return Err(error),
             }
         }
-        self.runtime.set_degraded(INSPECT_FEATURE, None);
-        Ok(Inspections::Seen(all))
+        let refused = refused.map(|why| ("GET /containers/{id}/json", why));
+        if refused.is_some() || !all.seen.is_empty() {
+            self.runtime.set_degraded(INSPECT_FEATURE, refused);
+        }
+        Ok(all)
     }
 
-    /// Applies events in their order and says what needs a closer look.
-    async fn apply_events(&mut self, batch: Vec<Event>) -> Unsettled {
-        let mut unsettled = Unsettled::default();
+    /// What a list tells of a container, with the facts that are known of it already.
+    fn seen_in_list(&self, listed: &Listed) -> Seen {
+        let seen = seen_in_list(listed);
+        match self.known.by_external_id(&listed.id) {
+            Some(known) => Seen { facts: known.facts.clone(), ..seen },
+            None => seen,
+        }
+    }
+
+    /// Applies events in their order and notes what needs a closer look.
+    async fn apply_events(&mut self, batch: Vec<Event>) {
         let mut changes = Vec::new();
         for event in batch {
             let Some(observation) = observe(&event) else { continue };
@@ -357,18 +391,18 @@ impl Watch {
             match observation {
                 Observation::Destroyed => {
                     // Its identity may live on in a container that stood in its shadow.
-                    unsettled.resync |= next.archived_at.is_some();
+                    self.resync_wanted |= next.archived_at.is_some();
                 }
                 Observation::Signalled { .. } | Observation::OutOfMemory => {}
                 _ => {
-                    unsettled.look.insert(id.clone());
+                    self.unsettled.insert(id.clone());
                 }
             }
-            let available_from = transition.as_ref().map_or(at, |transition| transition.at);
+            // An event told again after a gap does not make the gap known.
+            let available_from = if self.known.spans_closed { now } else { at };
             self.note(next, transition, available_from, &mut changes);
         }
         self.commit(changes).await;
-        unsettled
     }
 
     /// Containers created a moment ago: a start that fails sends no event.
@@ -382,23 +416,24 @@ impl Watch {
         young.map(|container| container.external_id.clone()).collect()
     }
 
-    /// Inspects what events touched. State is taken over only when no event waits: one that does
-    /// knows better.
+    /// Inspects what events touched. The state of a container for which another event waits is not
+    /// taken over: that event knows better.
     async fn look_again(
         &mut self,
         docker: &Docker,
-        unsettled: &Unsettled,
-        quiet: bool,
+        received: &mut mpsc::Receiver<Event>,
     ) -> Result<(), DockerError> {
-        if unsettled.look.is_empty() {
+        if self.unsettled.is_empty() {
             return Ok(());
         }
-        let ids: Vec<String> = unsettled.look.iter().cloned().collect();
-        let Inspections::Seen(inspected) = self.inspect(docker, &ids).await? else { return Ok(()) };
+        let ids: Vec<String> = std::mem::take(&mut self.unsettled).into_iter().collect();
+        let inspected = self.inspect(docker, &ids).await?.seen;
+        let waiting = drain(received);
+        let touched: HashSet<&str> = waiting.iter().map(|event| event.actor.id.as_str()).collect();
         let now = clock::now();
         let mut changes = Vec::new();
         for seen in inspected {
-            if quiet {
+            if !touched.contains(seen.external_id.as_str()) {
                 self.settle(&seen, now, &mut changes).await;
             } else if let Some(container) = self.known.by_external_id(&seen.external_id).cloned() {
                 let next = Container {
@@ -410,6 +445,7 @@ impl Watch {
             }
         }
         self.commit(changes).await;
+        self.apply_events(waiting).await;
         Ok(())
     }
 
@@ -426,11 +462,17 @@ impl Watch {
             .known
             .by_external_id(&seen.external_id)
             .or_else(|| self.known.live.get(self.known.by_identity.get(&identity)?));
-        let mut known = known.cloned();
-        if known.is_none() {
-            let archived = self.store.read(move |db| sql::find_archived(db, &identity)).await;
-            known = archived.ok().flatten().map(Arc::new);
-        }
+        let known = match known.cloned().or_else(|| self.just_archived(&identity, changes)) {
+            Some(container) => Some(container),
+            None => match self.store.read(move |db| sql::find_archived(db, &identity)).await {
+                Ok(archived) => archived.map(Arc::new),
+                Err(error) => {
+                    // Better late than twice: the next resync adopts it.
+                    tracing::error!("the history of a container cannot be looked up: {error}");
+                    return None;
+                }
+            },
+        };
         // Docker ids are not used twice: what is told of this one now happened before its end.
         let is_replay = |container: &Container| {
             container.external_id == seen.external_id && container.archived_at >= Some(now)
@@ -458,6 +500,16 @@ impl Watch {
             _ => now,
         };
         Some(self.note(next, transition, at, changes))
+    }
+
+    /// A container of this identity whose end the store does not know yet.
+    fn just_archived(&self, identity: &str, changes: &[Change]) -> Option<Arc<Container>> {
+        let unwritten = changes.iter().rev().chain(self.unsaved.iter().rev());
+        unwritten
+            .map(|change| &change.container)
+            .find(|container| container.identity == identity)
+            .filter(|container| container.archived_at.is_some())
+            .cloned()
     }
 
     /// Takes a container's new form over and queues it for the store.
@@ -497,7 +549,9 @@ impl Watch {
 
     /// Stores changes, then tells of them. A store that fails does not stop the watch: what it did
     /// not take is offered again.
-    async fn commit(&mut self, changes: Vec<Change>) {
+    async fn commit(&mut self, mut changes: Vec<Change>) {
+        let deleted = self.forget_deleted().await;
+        changes.retain(|change| !deleted.contains(&change.container.id));
         if changes.is_empty() && self.unsaved.is_empty() {
             return;
         }
@@ -519,6 +573,27 @@ impl Watch {
         for change in &changes {
             self.tell(change);
         }
+    }
+
+    /// Forgets what users deleted, and deletes it again in case it was stored once more meanwhile.
+    async fn forget_deleted(&mut self) -> BTreeSet<i64> {
+        let deleted = self.deletions.list();
+        if deleted.is_empty() {
+            return deleted;
+        }
+        for id in &deleted {
+            self.known.forget(*id);
+        }
+        self.unsaved.retain(|change| !deleted.contains(&change.container.id));
+        let ids = deleted.clone();
+        let delete =
+            move |tx: &rusqlite::Connection| ids.iter().try_for_each(|id| sql::delete(tx, *id));
+        if let Err(error) = self.store.write(delete).await {
+            tracing::error!("deleted containers could not be forgotten: {error}");
+        }
+        self.publish_inventory();
+        self.deletions.settle(&deleted);
+        deleted
     }
 
     fn publish_inventory(&self) {
@@ -574,6 +649,9 @@ impl Watch {
     fn keep_last_lines(&mut self, container: &Container, transition: &Transition) {
         let Some(docker) = self.connection.borrow().clone() else { return };
         while self.snippets.try_join_next().is_some() {}
+        if self.snippets.len() >= WAITING_SNIPPETS {
+            return;
+        }
         let permits = self.snippet_permits.clone();
         let (store, runtime) = (self.store.clone(), self.runtime.clone());
         let (id, transition_id) = (container.external_id.clone(), transition.id);
@@ -581,7 +659,7 @@ impl Watch {
             stdout: true,
             stderr: true,
             follow: false,
-            tail: 0,
+            tail: Tail::All,
             since: container.pending.previous_end,
             // An end is dated after its last line, and cut to a millisecond.
             until: transition.at.checked_add(SignedDuration::from_millis(1)).ok(),
@@ -646,16 +724,16 @@ pub const LOGS_FEATURE: &str = "container logs cannot be read";
 const EVENTS_FEATURE: &str = "changes are seen by listing every 10 seconds, not as they happen";
 const INSPECT_FEATURE: &str = "restarts, exit times and causes are known only as lists tell them";
 
-enum Inspections {
-    Seen(Vec<Seen>),
-    Refused,
+/// What inspections told, and the Docker ids of containers that could not be inspected.
+#[derive(Debug, Default)]
+struct Inspections {
+    seen: Vec<Seen>,
+    unread: BTreeSet<String>,
 }
 
-/// What events left open.
-#[derive(Debug, Default)]
-struct Unsettled {
-    look: BTreeSet<String>,
-    resync: bool,
+/// All events that wait.
+fn drain(received: &mut mpsc::Receiver<Event>) -> Vec<Event> {
+    std::iter::from_fn(|| received.try_recv().ok()).collect()
 }
 
 /// Takes events off the stream at once: an engine drops events of a slow reader silently.

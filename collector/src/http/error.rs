@@ -21,7 +21,7 @@ pub enum ApiError {
     RuntimeUnavailable(String),
     #[error("the logs cannot be read: {0}")]
     LogsUnavailable(String),
-    #[error("too many log streams are open; close one and try again")]
+    #[error("too many streams are open; close one and try again")]
     TooManyStreams,
     #[error("internal error; the log says more")]
     Store(#[from] StoreError),

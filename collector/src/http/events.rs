@@ -14,12 +14,17 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
+use super::error::ApiError;
+
 /// Events kept for those who reconnect, and the most a slow client may lag behind.
 const RING: usize = 1024;
+/// Clients at once.
+const STREAMS: usize = 256;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// An event as sent.
@@ -40,6 +45,7 @@ struct Shared {
     boot: String,
     ring: Mutex<Ring>,
     sender: broadcast::Sender<Arc<Event>>,
+    streams: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
@@ -61,7 +67,8 @@ impl EventBus {
     pub fn new(started: Timestamp) -> Self {
         let boot = format!("{:x}", started.as_millisecond());
         let (sender, _) = broadcast::channel(RING);
-        Self(Arc::new(Shared { boot, ring: Mutex::default(), sender }))
+        let streams = Arc::new(Semaphore::new(STREAMS));
+        Self(Arc::new(Shared { boot, ring: Mutex::default(), sender, streams }))
     }
 
     /// Sends to all who listen and keeps it for those who come back.
@@ -111,11 +118,15 @@ impl EventBus {
 
     /// The stream of an SSE answer. It ends when `end` says so.
     pub fn respond(&self, last_event_id: Option<&str>, end: CancellationToken) -> Response {
+        let Ok(permit) = self.0.streams.clone().try_acquire_owned() else {
+            return ApiError::TooManyStreams.into_response();
+        };
         let Subscription { gap, missed, receiver } = self.subscribe(last_event_id);
         let first = gap.then(|| self.gap_event());
         let missed = futures_util::stream::iter(first.into_iter().chain(missed));
         let bus = self.clone();
         let live = futures_util::stream::unfold(receiver, move |mut receiver| {
+            let _held_as_long_as_the_stream = &permit;
             let bus = bus.clone();
             async move {
                 match receiver.recv().await {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use tower::ServiceExt;
 
 use super::*;
+use crate::containers::deletions::Deletions;
 use crate::containers::inventory::Inventory;
 use crate::containers::watch::Watched;
 use crate::runtime::Runtime;
@@ -36,7 +37,7 @@ fn api(token: Option<&str>, origins: &[&str]) -> Api {
     let watched = Watched {
         inventory: tokio::sync::watch::channel(Inventory::default()).1,
         docker: tokio::sync::watch::channel(None).1,
-        deleted: tokio::sync::mpsc::channel(1).0,
+        deletions: Deletions::default(),
     };
     let state = AppState {
         store,

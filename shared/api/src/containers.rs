@@ -96,11 +96,11 @@ pub enum ExitReason {
     Completed,
     /// Somebody asked for it: `docker stop`, `docker kill`, `docker restart`.
     Requested,
-    /// The kernel killed a process of it for want of memory.
+    /// The kernel killed its main process for want of memory.
     OomKilled,
     /// Exit codes 125, 126, 127 or an error of the engine: it never really ran.
     CannotStart,
-    /// Ended by a signal nobody sent through Docker (exit code 128 + signal).
+    /// Ended by a signal (exit code 128 + signal) that nobody was seen sending through Docker.
     Signal,
     /// Any other exit code.
     #[serde(other)]

@@ -24,6 +24,7 @@ struct Inner {
     inspections: AtomicUsize,
     most_inspections: AtomicUsize,
     refused: Mutex<BTreeSet<&'static str>>,
+    wedged: Mutex<BTreeSet<&'static str>>,
     hung: tokio::sync::watch::Sender<bool>,
     events: broadcast::Sender<Option<String>>,
     calls: Mutex<Vec<String>>,
@@ -38,6 +39,7 @@ impl FakeDocker {
             inspections: AtomicUsize::new(0),
             most_inspections: AtomicUsize::new(0),
             refused: Mutex::default(),
+            wedged: Mutex::default(),
             hung: tokio::sync::watch::Sender::new(false),
             events: broadcast::channel(64).0,
             calls: Mutex::default(),
@@ -121,6 +123,11 @@ impl FakeDocker {
         self.0.refused.lock().unwrap().insert(path);
     }
 
+    /// Never answers calls whose path ends so, as for a container whose shim is stuck.
+    pub(crate) fn hang_at(&self, path: &'static str) {
+        self.0.wedged.lock().unwrap().insert(path);
+    }
+
     /// Stops answering, without closing anything.
     pub(crate) fn hang(&self, hung: bool) {
         self.0.hung.send_replace(hung);
@@ -165,6 +172,9 @@ async fn answer(Shared(fake): Shared<FakeDocker>, request: Request) -> Response 
     fake.0.calls.lock().unwrap().push(path.clone());
     let mut hung = fake.0.hung.subscribe();
     let _ = hung.wait_for(|hung| !hung).await;
+    if fake.0.wedged.lock().unwrap().iter().any(|wedged| path.ends_with(wedged)) {
+        return std::future::pending().await;
+    }
     if fake.0.refused.lock().unwrap().iter().any(|refused| path.ends_with(refused)) {
         return (StatusCode::FORBIDDEN, "this path is not allowed").into_response();
     }

@@ -361,3 +361,66 @@ async fn a_start_that_failed_without_an_event_is_found_out() {
     assert_eq!((exit.code, exit.reason), (127, ExitReason::CannotStart));
     assert_eq!(inventory.containers[0].state, State::Created);
 }
+
+#[tokio::test]
+async fn one_wedged_container_does_not_hide_the_others() {
+    let setting = watch(quiet(), |docker| {
+        docker.put("a1", "web", "running");
+        docker.put("b1", "wedged", "running");
+        docker.hang_at("b1/json");
+    })
+    .await;
+    setting.until_states("web=running wedged=running").await;
+    setting.connected().await;
+}
+
+#[tokio::test]
+async fn a_container_removed_and_run_again_in_one_breath_keeps_its_row() {
+    let setting = watch(quiet(), |docker| docker.put("a1", "web", "running")).await;
+    setting.until_states("web=running").await;
+    setting.connected().await;
+    setting.docker.remove("a1");
+    setting.docker.put("b1", "web", "running");
+    let event = |action: &str, id: &str| {
+        let time = maintenant_serve::clock::now().as_second();
+        let actor = json!({"ID": id, "Attributes": {"name": "web", "exitCode": "0"}});
+        json!({"Action": action, "time": time, "Actor": actor}).to_string() + "\n"
+    };
+    setting.docker.send(
+        &[event("die", "a1"), event("destroy", "a1"), event("create", "b1"), event("start", "b1")]
+            .concat(),
+    );
+    let again = |inventory: &Inventory| {
+        inventory.containers.iter().any(|c| &*c.external_id == "b1" && c.state == State::Running)
+    };
+    let inventory = setting.until("run again", again).await;
+    assert_eq!(inventory.containers[0].id, 1);
+}
+
+#[tokio::test]
+async fn a_row_deleted_while_docker_is_away_blocks_nothing_when_it_returns() {
+    let setting = watch(quiet(), |docker| {
+        docker.put("a1", "web", "exited");
+        docker.put("b1", "db", "running");
+    })
+    .await;
+    setting.until_states("db=running web=exited").await;
+    setting.connected().await;
+    setting.docker.hang(true);
+    setting.until_runtime("away", |runtime| !runtime.connected).await;
+    let web = setting.watched.inventory.borrow().containers[1].id;
+    setting.store.write(move |tx| sql::delete(tx, web)).await.unwrap();
+    setting.watched.deletions.add(web);
+    setting.docker.hang(false);
+    setting.connected().await;
+    setting.docker.end("b1", 3);
+    setting.until("ended", |i| states(i).contains("db=exited")).await;
+    let stored = |db: &rusqlite::Connection| {
+        db.query_row("SELECT state FROM containers WHERE name = 'db'", [], |row| {
+            row.get::<_, String>(0)
+        })
+    };
+    assert_eq!(setting.store.read(stored).await.unwrap(), "exited");
+    let old = setting.store.read(move |db| sql::find(db, web)).await.unwrap();
+    assert!(old.is_none(), "a deleted row came back: {old:?}");
+}

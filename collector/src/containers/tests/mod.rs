@@ -108,6 +108,7 @@ fn an_end_is_classified_by_what_came_before_it() {
     check(NO, "die=139", "exited 139 signal");
     check(NO, "die=137", "exited 137 signal");
     check(NO, "oom die=137", "exited 137 oom_killed");
+    check(NO, "oom wait=500000 kill=15 die=0", "completed 0 requested");
     check(NO, "kill=15 kill=9 die=137", "exited 137 requested");
     check(NO, "kill=15 die=0", "completed 0 requested");
 }
@@ -184,10 +185,16 @@ fn what_was_never_meant_to_run_now_is_neither_up_nor_down() {
 fn repeated_and_replayed_events_change_nothing() {
     let (_, transitions) = play(running(NO), "start start healthy healthy");
     assert_eq!(transitions, ["running"], "only the change of health");
-    let (container, _) = play(running(NO), "die=3");
+    let (container, _) = play(running(NO), "kill=15 die=137");
     let (after, transition) = apply(&container, &Observation::Started, at(0));
     assert!(transition.is_none());
     assert_eq!(after.state, State::Exited);
+    let without_reason = Container {
+        pending: Pending { requested_at: None, ..container.pending },
+        ..container.clone()
+    };
+    let (after, _) = apply(&without_reason, &Observation::Died { code: 137 }, at(2));
+    assert_eq!(describe(&after), "exited 137 requested", "the same end told again");
 }
 
 #[test]
@@ -297,4 +304,15 @@ fn an_inspection_of_a_later_run_corrects_nothing() {
     };
     let (_, transition) = compare(&container, &later, at(60));
     assert!(transition.is_some_and(|transition| !transition.amends));
+}
+
+#[test]
+fn a_restart_nobody_told_of_is_a_transition() {
+    let later = Seen { started_at: Some(at(40)), ..seen("web", State::Running) };
+    let (after, transition) = compare(&running(NO), &later, at(60));
+    let transition = transition.unwrap();
+    assert_eq!((transition.previous_state, transition.new_state), (State::Running, State::Running));
+    assert_eq!((transition.at, after.last_state_change_at), (at(40), at(40)));
+    let (_, transition) = compare(&after, &later, at(70));
+    assert!(transition.is_none());
 }
