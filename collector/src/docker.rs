@@ -79,10 +79,18 @@ impl Host {
         }
     }
 
-    fn connect(&self) -> Result<bollard::Docker, bollard::errors::Error> {
+    fn connect(&self) -> Result<bollard::Docker, DockerError> {
         // Covers the wait for an answer's head; whole calls have their own deadlines.
         let deadline = CALL_DEADLINE.as_secs();
-        match self {
+        if let Self::Tls(_, folder) = self {
+            // bollard goes on without a client certificate that it cannot read.
+            for file in ["ca.pem", "cert.pem", "key.pem"].map(|name| folder.join(name)) {
+                std::fs::read(&file).map_err(|error| {
+                    DockerError::Unreachable(format!("cannot read {}: {error}", file.display()))
+                })?;
+            }
+        }
+        let client = match self {
             Self::Unix(path) => {
                 bollard::Docker::connect_with_unix(path, deadline, API_DEFAULT_VERSION)
             }
@@ -97,7 +105,8 @@ impl Host {
                 deadline,
                 API_DEFAULT_VERSION,
             ),
-        }
+        };
+        Ok(client?)
     }
 }
 

@@ -278,6 +278,30 @@ fn resting_state(exit: Exit, policy: RestartPolicy) -> State {
     if exit.code == 0 && rests { State::Completed } else { State::Exited }
 }
 
+/// The container with facts an inspection told, whatever its state has become since. Events are heard
+/// before facts: an end told without knowing the restart policy is corrected here.
+pub fn learn(container: &Container, facts: &Facts) -> (Container, Option<Transition>) {
+    let mut next = container.clone();
+    next.facts = facts.clone();
+    next.identity = facts.identity();
+    let policy_changed = container.facts.restart_policy != facts.restart_policy;
+    let (Some(exit), Some(id), true) = (container.exit, container.pending.end, policy_changed)
+    else {
+        return (next, None);
+    };
+    let requested = exit.reason == ExitReason::Requested;
+    let state = state_after(exit, requested, facts.restart_policy);
+    if container.has_ended() {
+        next.state = state;
+        return (next.clone(), amendment(container, &next, id));
+    }
+    // It runs again: only what was told of its end is corrected.
+    let told = Container { state, ..container.clone() };
+    let transition = amendment(container, &told, id)
+        .map(|transition| Transition { previous_state: state, ..transition });
+    (next, transition)
+}
+
 /// The container as an inspection shows it at `now`, and the transition if its state or health
 /// differs from what was known: then an event was missed, or the engine was not heard.
 pub fn compare(

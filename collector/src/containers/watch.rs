@@ -21,7 +21,9 @@ use super::deletions::Deletions;
 use super::inventory::{Inventory, to_wire};
 use super::known::Known;
 use super::logs;
-use super::model::{Container, Observation, Pending, Seen, Transition, adopt, apply, compare};
+use super::model::{
+    Container, Observation, Pending, Seen, Transition, adopt, apply, compare, learn,
+};
 use super::observe::{facts_of, observe, seen, seen_in_list};
 use super::sql::{self, Change};
 use crate::docker::{Docker, DockerError, Event, Host, Listed, LogsQuery, Tail};
@@ -436,12 +438,9 @@ impl Watch {
             if !touched.contains(seen.external_id.as_str()) {
                 self.settle(&seen, now, &mut changes).await;
             } else if let Some(container) = self.known.by_external_id(&seen.external_id).cloned() {
-                let next = Container {
-                    identity: seen.facts.identity(),
-                    facts: seen.facts,
-                    ..(*container).clone()
-                };
-                self.note(next, None, now, &mut changes);
+                let (next, correction) = learn(&container, &seen.facts);
+                let at = container.last_state_change_at;
+                self.note(next, correction, at, &mut changes);
             }
         }
         self.commit(changes).await;
@@ -489,6 +488,14 @@ impl Watch {
             }
             return Some(container);
         };
+        let mut container = container;
+        if container.external_id == seen.external_id {
+            let (next, correction) = learn(&container, &seen.facts);
+            if correction.is_some() {
+                let at = container.last_state_change_at;
+                container = self.note(next, correction, at, changes);
+            }
+        }
         let (next, transition) = compare(&container, seen, now);
         let revived = container.archived_at.is_some();
         if next == *container && !self.known.spans_closed {
@@ -613,6 +620,9 @@ impl Watch {
             }
             return;
         };
+        if transition.amends && transition.previous_state == transition.new_state {
+            return;
+        }
         tracing::info!(
             container.id,
             "container `{}` is {}{}",

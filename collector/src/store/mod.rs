@@ -192,6 +192,7 @@ fn commit(connection: &mut Connection, batch: impl Iterator<Item = Work>) {
 }
 
 fn open_writer(path: &Path) -> anyhow::Result<Connection> {
+    quick_check(path)?;
     create_private(path).with_context(|| format!("cannot create {}", path.display()))?;
     let mut connection =
         Connection::open(path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -207,15 +208,26 @@ fn open_writer(path: &Path) -> anyhow::Result<Connection> {
              PRAGMA journal_size_limit = 16777216;",
         )
         .with_context(|| format!("{} is not a usable SQLite database", path.display()))?;
-    let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    migrate::migrate(&mut connection)
+        .with_context(|| format!("cannot bring {} up to date", path.display()))?;
+    Ok(connection)
+}
+
+/// Refuses a damaged database, and leaves it as it is.
+fn quick_check(path: &Path) -> anyhow::Result<()> {
+    if std::fs::metadata(path).map_or(0, |meta| meta.len()) == 0 {
+        return Ok(());
+    }
+    let verdict = open_reader(path).and_then(|connection| {
+        connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))
+    });
+    let verdict = verdict.unwrap_or_else(|error| error.to_string());
     anyhow::ensure!(
         verdict == "ok",
         "{} is damaged ({verdict}); restore a backup, or move it away to start anew",
         path.display()
     );
-    migrate::migrate(&mut connection)
-        .with_context(|| format!("cannot bring {} up to date", path.display()))?;
-    Ok(connection)
+    Ok(())
 }
 
 fn open_reader(path: &Path) -> rusqlite::Result<Connection> {

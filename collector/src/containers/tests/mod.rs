@@ -10,7 +10,8 @@ use maintenant_api::containers::{Health, State};
 
 use super::labels::Labels;
 use super::model::{
-    Container, Exit, Facts, Observation, Pending, RestartPolicy, Seen, adopt, apply, compare, is_up,
+    Container, Exit, Facts, Observation, Pending, RestartPolicy, Seen, adopt, apply, compare,
+    is_up, learn,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -290,6 +291,23 @@ fn labels_are_read_and_bad_ones_keep_their_default() {
         ("alert.restart_threshold", "0"),
     ]);
     assert_eq!(bad, Labels::default());
+}
+
+#[test]
+fn an_end_told_before_the_policy_was_known_is_corrected_by_the_facts() {
+    let facts = facts("web", RestartPolicy::Always);
+    let (mut ended, _) = play(running(NO), "die=7");
+    ended.pending.end = Some(1);
+    let (after, correction) = learn(&ended, &facts);
+    assert_eq!(after.state, State::Restarting);
+    assert_eq!(correction.map(|c| (c.id, c.new_state)), Some((1, State::Restarting)));
+
+    let (mut again, _) = play(running(NO), "die=7 start");
+    again.pending.end = Some(1);
+    let (after, correction) = learn(&again, &facts);
+    assert_eq!(after.state, State::Running);
+    assert_eq!(correction.map(|c| (c.id, c.new_state)), Some((1, State::Restarting)));
+    assert!(learn(&after, &facts).1.is_none(), "corrected once");
 }
 
 #[test]
