@@ -3,6 +3,7 @@
 import pytest
 from support.docker import Docker
 from support.programs import Workshop, run_to_end
+from support.wait import wait_until
 
 
 def test_two_faults_are_both_named_and_the_exit_code_is_64(place: Workshop) -> None:
@@ -27,6 +28,21 @@ def test_the_gateway_names_every_fault_too(place: Workshop) -> None:
     )
     assert ended.code == 64, ended
     assert "MAINTENANT_MCP" in ended.stderr and "MAINTENANT_URL" in ended.stderr, ended
+
+
+def test_one_process_asks_no_other_collectors_and_says_which_program_does(
+    place: Workshop,
+) -> None:
+    ended = run_to_end(
+        "maintenant",
+        cwd=place.folder,
+        MAINTENANT_ADDR="127.0.0.1:0",
+        MAINTENANT_RUNTIME="none",
+        MAINTENANT_URL="http://127.0.0.1:9",
+    )
+    assert ended.code == 64, ended
+    assert "MAINTENANT_URL" in ended.stderr and "maintenant-gateway" in ended.stderr, ended
+    assert not place.database.exists()
 
 
 @pytest.mark.parametrize("program", ["maintenant-collector", "maintenant-gateway", "maintenant"])
@@ -70,3 +86,18 @@ def test_the_gateway_ends_with_0_at_sigterm(place: Workshop) -> None:
     gateway = place.gateway("http://127.0.0.1:9")
     assert gateway.address
     gateway.stop()
+
+
+@pytest.mark.parametrize("program", ["maintenant-collector", "maintenant-gateway", "maintenant"])
+def test_sigterm_is_heard_as_soon_as_it_says_that_it_listens(place: Workshop, program: str) -> None:
+    """Who waits for `listening` may end it at once. Several times: the moment is short."""
+    settings = {"MAINTENANT_RUNTIME": "none"}
+    if program == "maintenant-gateway":
+        settings = {"MAINTENANT_MCP": "true", "MAINTENANT_URL": "http://127.0.0.1:9"}
+    for number in range(10):
+        if program != "maintenant-gateway":
+            settings["MAINTENANT_DB"] = str(place.folder / f"{number}.db")
+        started = place.start(program, **settings)
+        what = f"{program} says that it listens"
+        wait_until(lambda log=started: '"listening"' in log.log, what, every=0.001)
+        started.stop()

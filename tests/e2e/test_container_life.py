@@ -3,8 +3,11 @@
 Each story happens once; the four readers then tell it.
 """
 
+import json
+
 import pytest
 from conftest import System
+from support.database import copied, select
 from support.docker import Docker, DockerError
 from support.mcp_clients import Reader, ask_with_v1_client
 from support.rest import Rest
@@ -90,6 +93,22 @@ def test_the_last_words_of_a_crash_are_in_its_newest_transition(
     assert newest["last_log_lines"] == ["starting", "fatal: no database"]
 
 
+@pytest.mark.parametrize(("width", "kept"), [(20, 50), (1000, 10), (20_000, 1)])
+def test_last_words_are_bounded_and_the_newest(
+    docker: Docker, rest: Rest, width: int, kept: int
+) -> None:
+    """At most 50 lines and 10 KiB; one line that is longer leaves its end."""
+    name = docker.name(f"talkative-{width}")
+    line = f"printf '%0{width - 4}d-%03d\\n' 0 $i"
+    docker.shell(name, f"i=1; while [ $i -le 200 ]; do {line}; i=$((i + 1)); done; exit 1")
+    rest.until(name, state="exited")
+    rest.until_last_words(name)
+    words = rest.transitions(rest.expect(name)["id"])[0]["log_snippet"]
+    assert len(words.encode()) <= 10_240
+    numbers = [int(line[-3:]) for line in words.split("\n")]
+    assert numbers == list(range(201 - kept, 201))
+
+
 @pytest.fixture(scope="module")
 def starved(docker: Docker, rest: Rest) -> str:
     """Killed by the kernel at 20 MB."""
@@ -137,8 +156,55 @@ def test_loops_side_by_side_are_each_recorded_exactly(docker: Docker, rest: Rest
         transitions = rest.transitions(rest.expect(name)["id"])
         deaths = [t["new_state"] for t in transitions if t.get("exit_code") == 7]
         if deaths != expected:
-            wrong[name] = deaths
-    assert wrong == {}, f"{len(wrong)} of {len(names)} have other deaths than {expected}"
+            wrong[name] = transitions
+    what = f"{len(wrong)} of {len(names)} have other deaths than {expected}"
+    assert not wrong, f"{what}: {json.dumps(wrong, indent=1)}"
+
+
+@pytest.fixture(scope="module")
+def failing(docker: Docker, rest: Rest) -> str:
+    """Fails at once, for ever. Docker waits longer and longer before it starts it again."""
+    name = docker.name("failing")
+    docker.shell(name, "exit 7", restart="always")
+    what = "it waits long for its next start"
+    wait_until(lambda: rest.expect(name).get("restart_count", 0) >= 5, what, within=30)
+    return name
+
+
+def test_a_container_that_waits_for_its_next_start_is_restarting(
+    reader: Reader, failing: str
+) -> None:
+    def seen() -> dict:
+        found = listed(reader, failing)
+        assert found["state"] == "restarting", found
+        return found
+
+    assert wait_until(seen, "it is listed as restarting", within=30)["exit_code"] == 7
+    by_state = [c["name"] for c in listing(reader, state="restarting")]
+    assert failing in by_state, by_state
+
+
+def test_an_update_of_the_restart_policy_is_noticed(
+    docker: Docker, system: System, rest: Rest
+) -> None:
+    """Without it, the end would first be told as a final one. A resync comes too late to help."""
+    name = docker.name("updated")
+    container = docker.shell(name, "until test -e /tmp/end; do sleep 0.1; done; exit 5")
+    row = rest.until(name, state="running")["id"]
+    docker.update(container, RestartPolicy={"Name": "always"})
+
+    def policy() -> str:
+        statement = "SELECT restart_policy FROM containers WHERE id = ?"
+        return select(copied(system.place), statement, row)[0][0]
+
+    wait_until(lambda: policy().startswith("always"), "the new policy is stored", within=10)
+    with rest.stream("/containers/events") as stream:
+        docker.execute(container, ["touch", "/tmp/end"])
+        stream.expect("container.state_changed", id=row, state="restarting", exit_code=5)
+        told = [f.data["state"] for f in stream.events if f.data.get("id") == row]
+    assert "exited" not in told, told
+    deaths = [t["new_state"] for t in rest.transitions(row) if t.get("exit_code") == 5]
+    assert deaths and set(deaths) == {"restarting"}, deaths
 
 
 @pytest.fixture(scope="module")

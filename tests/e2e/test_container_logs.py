@@ -10,6 +10,12 @@ from support.wait import wait_until
 LONG = 40_000
 TURN = "echo out $i; sleep 0.05; echo err $i >&2; sleep 0.05"
 TALK = f"for i in 1 2 3 4 5; do {TURN}; done; sleep 86400"
+LATE = 400
+COUNT = f"""
+i=1; while [ $i -le 20 ]; do echo line $i; i=$((i + 1)); sleep 0.1; done
+i=1; while [ $i -le {LATE} ]; do echo late $i; i=$((i + 1)); done
+sleep 86400
+"""
 TURNS = [f"{stream} {turn}" for turn in range(1, 6) for stream in ("out", "err")]
 
 
@@ -119,8 +125,82 @@ def test_a_container_that_said_nothing_has_an_empty_log(
 
 
 def test_a_log_driver_without_logs_is_said_so(reader: Reader, docker: Docker, rest: Rest) -> None:
-    name = docker.name("nolog")
+    name = docker.name("mute")
     if not rest.find(name):
         docker.run(name, log_driver="none")
         rest.until(name)
-    assert "log" in reader.refusal("get_container_logs", container_id=name).lower()
+    text = reader.refusal("get_container_logs", container_id=name)
+    assert "logging driver" in text, text
+
+
+@pytest.fixture(scope="module")
+def counting(docker: Docker, rest: Rest) -> str:
+    """Counts to twenty in about two seconds, then says much at once."""
+    name = docker.name("counting")
+    docker.shell(name, COUNT)
+    logged(rest, name, f"late {LATE}")
+    return name
+
+
+@pytest.fixture(scope="module")
+def written(docker: Docker, rest: Rest, counting: str) -> dict[str, str]:
+    """When it wrote which line, as the collector shows it."""
+    shown = rest.logs(rest.expect(counting)["id"], lines=1000, timestamps="true")
+    stamps = {line: stamp for stamp, _, line in (text.partition(" ") for text in shown)}
+    assert list(stamps) == docker.logged(counting)
+    assert len(set(stamps.values())) == len(stamps), "lines of one moment; ends are not clear"
+    return stamps
+
+
+MIDDLE = [f"line {number}" for number in range(8, 14)]
+
+
+def test_since_and_until_take_the_times_shown(
+    rest: Rest, counting: str, written: dict[str, str]
+) -> None:
+    row = rest.expect(counting)["id"]
+    first, last = written[MIDDLE[0]], written[MIDDLE[-1]]
+    assert rest.logs(row, lines=1000, since=first, until=last) == MIDDLE
+    assert rest.logs(row, lines=1000, until=last) == [f"line {n}" for n in range(1, 14)]
+    after = rest.logs(row, lines=1000, since=first)
+    assert after == [line for line in written if written[line] >= first]
+
+
+def test_a_span_of_time_is_read_by_the_times_a_reader_was_shown(
+    reader: Reader, counting: str, written: dict[str, str]
+) -> None:
+    shown = log_lines(reader, counting, lines=1000, timestamps=True)
+    stamps = {line: stamp for stamp, _, line in (text.partition(" ") for text in shown)}
+    span = {"since": stamps[MIDDLE[0]], "until": stamps[MIDDLE[-1]]}
+    assert log_lines(reader, counting, lines=1000, **span) == MIDDLE
+
+
+def test_an_earlier_moment_is_found_behind_much_that_came_later(
+    reader: Reader, counting: str, written: dict[str, str]
+) -> None:
+    """Few lines are asked for, and more than those were written since."""
+    span = {"since": written[MIDDLE[0]], "until": written[MIDDLE[-1]]}
+    assert log_lines(reader, counting, lines=10, **span) == MIDDLE
+    assert log_lines(reader, counting, lines=3, **span) == MIDDLE[-3:]
+
+
+def test_nothing_was_written_before_the_first_line(
+    reader: Reader, counting: str, written: dict[str, str]
+) -> None:
+    before = {"since": "2020-01-01T00:00:00Z", "until": "2020-01-02T00:00:00Z"}
+    assert log_lines(reader, counting, **before) == []
+
+
+@pytest.fixture(scope="module")
+def one_sided(docker: Docker, rest: Rest) -> str:
+    """Warns three times, then says much on the other stream."""
+    name = docker.name("one-sided")
+    docker.shell(name, f"for i in 1 2 3; do echo warn $i >&2; done\n{COUNT}")
+    logged(rest, name, f"late {LATE}")
+    return name
+
+
+def test_one_stream_is_found_behind_much_of_the_other(reader: Reader, one_sided: str) -> None:
+    wanted = ["warn 1", "warn 2", "warn 3"]
+    assert log_lines(reader, one_sided, stream="stderr", lines=10) == wanted
+    assert log_lines(reader, one_sided, stream="stderr", lines=2) == wanted[1:]

@@ -1,26 +1,14 @@
 """One writer per database, and a database that survives its writer."""
 
 import sqlite3
-import subprocess
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+from support.database import backup, copied, integrity, select
 from support.docker import Docker
-from support.places import binary
-from support.programs import Workshop, clean_environment, run_to_end
+from support.programs import Workshop
 from support.wait import wait_until
-
-
-def integrity(database: Path) -> str:
-    """SQLite's verdict on a database file."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return connection.execute("PRAGMA integrity_check").fetchone()[0]
-
-
-def names_in(database: Path) -> set[str]:
-    """Names of all containers in a database file."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        return {row[0] for row in connection.execute("SELECT name FROM containers")}
 
 
 def test_killed_amid_a_burst_it_restarts_on_the_same_database(
@@ -71,6 +59,80 @@ def test_a_second_collector_on_one_database_is_refused_and_names_the_holder(
     assert collector.rest().get("/health")["status"] == "ok"
 
 
+def linked_folder(place: Workshop) -> Path:
+    folder = place.folder / "elsewhere"
+    folder.symlink_to(place.folder, target_is_directory=True)
+    return folder / place.database.name
+
+
+def linked_file(place: Workshop) -> Path:
+    file = place.folder / "alias.db"
+    file.symlink_to(place.database)
+    return file
+
+
+@pytest.mark.parametrize("alias", [linked_folder, linked_file])
+def test_a_second_collector_by_another_path_is_refused_too(
+    place: Workshop, alias: Callable[[Workshop], Path]
+) -> None:
+    collector = place.collector("", MAINTENANT_RUNTIME="none")
+    assert collector.address
+    second = place.collector("", MAINTENANT_RUNTIME="none", MAINTENANT_DB=str(alias(place)))
+    code = second.wait(within=10)
+    assert code not in (0, 64), f"{code}: {second.log}"
+    assert str(collector.process.pid) in second.log, second.log
+    assert collector.rest().get("/health")["status"] == "ok"
+
+
+def flip_a_table_page(database: Path) -> None:
+    """Overwrites the middles of pages until SQLite sees it."""
+    size = select(database, "PRAGMA page_size")[0][0]
+    content = bytearray(database.read_bytes())
+    for page in range(2, len(content) // size):
+        begin = page * size + 8
+        content[begin : begin + 400] = bytes(byte ^ 0xFF for byte in content[begin : begin + 400])
+        database.write_bytes(content)
+        if not sound(database):
+            return
+    raise AssertionError("SQLite does not mind the damage")
+
+
+def overwrite_the_header(database: Path) -> None:
+    content = database.read_bytes()
+    database.write_bytes(b"no database at all" + content[18:])
+
+
+def cut_in_half(database: Path) -> None:
+    content = database.read_bytes()
+    database.write_bytes(content[: len(content) // 2])
+
+
+def sound(database: Path) -> bool:
+    try:
+        return select(database, "PRAGMA quick_check")[0][0] == "ok"
+    except sqlite3.DatabaseError:
+        return False
+
+
+@pytest.mark.parametrize("damage", [flip_a_table_page, overwrite_the_header, cut_in_half])
+def test_a_damaged_database_is_refused_and_left_as_it_is(
+    place: Workshop, docker: Docker, damage: Callable[[Path], None]
+) -> None:
+    collector = place.collector(docker.host)
+    name = docker.name(f"before-{damage.__name__.replace('_', '-')}")
+    docker.run(name)
+    collector.rest().until(name)
+    collector.stop()
+    damage(place.database)
+    assert not sound(place.database)
+    before = place.database.read_bytes()
+
+    again = place.collector(docker.host)
+    assert again.wait() == 1, again.log
+    assert str(place.database) in again.log and "restore a backup" in again.log, again.log
+    assert place.database.read_bytes() == before
+
+
 def test_a_backup_of_a_running_collector_is_a_whole_database(
     place: Workshop, docker: Docker
 ) -> None:
@@ -80,28 +142,16 @@ def test_a_backup_of_a_running_collector_is_a_whole_database(
     docker.run(kept)
     rest.until(kept)
 
-    copy = place.folder / "copy.db"
-    done = subprocess.run(
-        [binary("maintenant-collector"), "backup", str(copy)],
-        env=clean_environment(MAINTENANT_DB=str(place.database)),
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    copy = copied(place)
     assert integrity(copy) == "ok"
-    assert kept in names_in(copy)
+    assert (kept,) in select(copy, "SELECT name FROM containers")
     assert rest.get("/health")["status"] == "ok"
 
 
 def test_a_backup_does_not_overwrite_the_database_itself(place: Workshop) -> None:
     collector = place.collector("", MAINTENANT_RUNTIME="none")
     assert collector.address
-    database = str(place.database)
-    ended = run_to_end(
-        "maintenant-collector", "backup", database, cwd=place.folder, MAINTENANT_DB=database
-    )
+    ended = backup(place, place.database)
     assert ended.code != 0, ended
     assert integrity(place.database) == "ok"
 

@@ -1,6 +1,7 @@
 """An engine that hangs, comes late, or has much to tell."""
 
 from conftest import KINDS, System
+from support.database import Gap, now, spans, until_old
 from support.docker import Docker
 from support.engine import Engine
 from support.programs import Workshop
@@ -15,15 +16,25 @@ def test_a_hung_engine_is_noticed_and_its_recovery_too(
     name = second.name("hung")
     second.run(name, stop_signal="SIGKILL")
     watched.rest.until(name, state="running")
+    hung = now()
     engine.hang()
     try:
         watched.rest.until_connected(False, within=22)
         assert watched.rest.expect(name)["state"] == "unknown"
         assert watched.rest.runtime()["error"]
+        until_old(hung, 3_000)
     finally:
+        gap = Gap(hung, now())
         engine.resume()
-    watched.rest.until(name, state="running", within=40)
+    row = watched.rest.until(name, state="running", within=40)["id"]
     assert watched.rest.runtime()["connected"] is True
+
+    # Its container ran on. That nobody knew for a while costs no uptime and counts as none.
+    assert watched.rest.detail(row)["uptime"]["24h"] == 100
+    known = spans(watched.place, row)
+    counted = sum(span.within(gap) for span in known)
+    assert counted <= 100, f"{counted} ms of {gap} are counted as known: {known}"
+    assert known[0].begin < gap.begin and known[-1].begin >= gap.end, known
 
 
 def test_http_serves_before_there_is_an_engine_and_connects_when_there_is_one(

@@ -48,4 +48,6 @@ def test_a_tool_is_called_over_http(system: System, era: str) -> None:
         *("--method", "tools/call", "--tool-name", "get_health", "--tool-args-json", "{}"),
     )
     assert done.returncode == 0, done.stderr
-    assert "isError" not in done.stdout or '"isError":false' in done.stdout.replace(" ", "")
+    result = json.loads(done.stdout)["result"]
+    assert result.get("isError", False) is False, result
+    assert result["structuredContent"]["status"] == "ok", result

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from support.docker import Docker
 from support.mcp_clients import LEGACY, MODERN, Reader, Target
-from support.programs import Workshop
+from support.programs import Program, Workshop
 from support.rest import Rest
 from support.tools import health, listed, listing
 from support.wait import wait_until
@@ -35,6 +36,63 @@ def test_rest_and_mcp_are_served_on_one_port(
     finally:
         reader.close()
     program.stop()
+
+
+TOKEN = "correct-horse-battery-staple"
+
+
+@pytest.fixture
+def guarded(place: Workshop, docker: Docker) -> Program:
+    """One that asks for a token."""
+    return place.start(
+        "maintenant",
+        MAINTENANT_DB=str(place.database),
+        DOCKER_HOST=docker.host,
+        MAINTENANT_MCP="true",
+        MAINTENANT_API_TOKEN=TOKEN,
+    )
+
+
+@pytest.mark.parametrize("token", [None, "wrong-guess"], ids=["none", "wrong"])
+def test_mcp_asks_for_the_token_too(guarded: Program, token: str | None) -> None:
+    headers = {"Accept": "application/json, text/event-stream"}
+    if token is not None:
+        headers["Authorization"] = f"Bearer {token}"
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+    answer = httpx.post(f"{guarded.url}/mcp", json=call, headers=headers)
+    assert answer.status_code == 401, answer.text
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert TOKEN not in answer.text and "wrong-guess" not in answer.text
+    guarded.stop()
+    assert TOKEN not in guarded.log and "wrong-guess" not in guarded.log
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+def test_mcp_works_with_the_token(guarded: Program, docker: Docker, revision: str) -> None:
+    name = docker.name(f"guarded-{revision}")
+    docker.run(name)
+    guarded.rest().until(name, state="running")
+    reader = Reader("bearer", Target.http(guarded.url, TOKEN), revision)
+    try:
+        assert listed(reader, name)["state"] == "running"
+        assert health(reader)["connected"] is True
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("revision", [LEGACY, MODERN])
+def test_on_stdio_mcp_needs_no_token(place: Workshop, docker: Docker, revision: str) -> None:
+    settings = {
+        "MAINTENANT_DB": str(place.database),
+        "DOCKER_HOST": docker.host,
+        "MAINTENANT_ADDR": "127.0.0.1:0",
+        "MAINTENANT_API_TOKEN": TOKEN,
+    }
+    reader = Reader("tokenless", Target.stdio("maintenant", settings), revision)
+    try:
+        wait_until(lambda: health(reader)["connected"], "it hears the engine")
+    finally:
+        reader.close()
 
 
 def test_without_the_switch_there_is_no_mcp(place: Workshop, docker: Docker) -> None:

@@ -138,6 +138,10 @@ class Docker:
     def rename(self, container: str, name: str) -> None:
         self.call("POST", f"/containers/{container}/rename", params={"name": name})
 
+    def update(self, container: str, **host_config: Any) -> None:
+        """`docker update`, in the Engine API's words."""
+        self.call("POST", f"/containers/{container}/update", json=host_config)
+
     def remove(self, container: str) -> None:
         self.call("DELETE", f"/containers/{container}", params={"force": True, "v": True})
 

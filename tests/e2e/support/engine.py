@@ -9,9 +9,10 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
-from .docker import Docker
+from .docker import Docker, static_busybox
 from .mounts import unmount_below
 from .places import short_folder
 from .processes import mentioning
@@ -21,9 +22,10 @@ from .wait import wait_until
 class Engine:
     """dockerd and containerd in a folder of their own. Needs root."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None, options: Sequence[str] = ()) -> None:
         assert os.geteuid() == 0, "a second Docker engine needs root"
-        self.folder = short_folder("engine")
+        self.folder = folder or short_folder("engine")
+        self._options = options
         self.socket = self.folder / "docker.sock"
         self.host = f"unix://{self.socket}"
         self._containerd: subprocess.Popen[bytes] | None = None
@@ -35,7 +37,9 @@ class Engine:
         if self._containerd is None:
             self._containerd = self._spawn("containerd", ["--config", self._containerd_config()])
             wait_until(self._containerd_socket.exists, "containerd listens", within=30)
-        command = ["--net", "dockerd", "-H", self.host]
+        # A new network namespace has a loopback interface that is down.
+        command = ["--net", "sh", "-c", '"$0" ip link set lo up && exec "$@"']
+        command += [str(static_busybox()), "dockerd", "-H", self.host, *self._options]
         command += ["--containerd", str(self._containerd_socket)]
         command += ["--data-root", str(self.folder / "data")]
         command += ["--exec-root", str(self.folder / "exec")]
@@ -50,6 +54,12 @@ class Engine:
         wait_until(docker.answers, "the second engine answers", within=90, context=self.log_tail)
         docker.ensure_image()
         return docker
+
+    @property
+    def inside(self) -> list[str]:
+        """What to put before a command that is to run in the engine's network."""
+        assert self._dockerd is not None
+        return ["nsenter", f"--net=/proc/{self._dockerd.pid}/ns/net"]
 
     def kill(self) -> None:
         """`kill -9` of the daemon; its containers go on until it is back."""

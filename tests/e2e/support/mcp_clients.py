@@ -10,6 +10,8 @@ from typing import Any
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from mcp import Client, StdioServerParameters
+from mcp.client import Transport
+from mcp.client.streamable_http import create_mcp_http_client, streamable_http_client
 from mcp_types import CallToolResult
 
 from .places import LEGACY_PYTHON, binary
@@ -27,10 +29,11 @@ class Target:
     program: str | None = None
     arguments: tuple[str, ...] = ("--mcp-stdio",)
     settings: tuple[tuple[str, str], ...] = ()
+    token: str | None = None
 
     @classmethod
-    def http(cls, base_url: str) -> "Target":
-        return cls(url=f"{base_url}/mcp")
+    def http(cls, base_url: str, token: str | None = None) -> "Target":
+        return cls(url=f"{base_url}/mcp", token=token)
 
     @classmethod
     def stdio(cls, program: str, settings: Mapping[str, str]) -> "Target":
@@ -95,7 +98,11 @@ class Reader:
             self._portal_manager.__exit__(None, None, None)
 
 
-def _server(target: Target, pid_file: Path | None) -> str | StdioServerParameters:
+def _server(target: Target, pid_file: Path | None) -> str | Transport | StdioServerParameters:
+    if target.url is not None and target.token is not None:
+        headers = {"Authorization": f"Bearer {target.token}"}
+        http_client = create_mcp_http_client(headers=headers)
+        return streamable_http_client(target.url, http_client=http_client)
     if target.url is not None:
         return target.url
     assert target.program is not None

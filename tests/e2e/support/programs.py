@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,14 @@ def clean_environment(**settings: str) -> dict[str, str]:
 class Program:
     """One running process of ours."""
 
-    def __init__(self, name: str, *arguments: str, folder: Path, **settings: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        *arguments: str,
+        folder: Path,
+        before: Sequence[str] = (),
+        **settings: str,
+    ) -> None:
         self.name = name
         self.folder = folder
         self.arguments = arguments
@@ -36,7 +43,7 @@ class Program:
         self._log = folder / f"{Path(name).name}.{len(list(folder.glob('*.log')))}.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [binary(name), *arguments],
+                [*before, binary(name), *arguments],
                 cwd=folder,
                 env=clean_environment(**self.settings),
                 stdin=subprocess.DEVNULL,
@@ -126,15 +133,20 @@ class Workshop:
     def database(self) -> Path:
         return self.folder / "maintenant.db"
 
-    def start(self, name: str, *arguments: str, **settings: str) -> Program:
-        program = Program(name, *arguments, folder=self.folder, **settings)
+    def start(
+        self, name: str, *arguments: str, before: Sequence[str] = (), **settings: str
+    ) -> Program:
+        """Starts a program; `before` is a command that becomes it, such as `nsenter`."""
+        program = Program(name, *arguments, folder=self.folder, before=before, **settings)
         self.programs.append(program)
         return program
 
-    def collector(self, docker_host: str, *arguments: str, **settings: str) -> Program:
+    def collector(
+        self, docker_host: str, *arguments: str, before: Sequence[str] = (), **settings: str
+    ) -> Program:
         """A collector that watches this engine."""
         settings = {"MAINTENANT_DB": str(self.database), "DOCKER_HOST": docker_host, **settings}
-        return self.start("maintenant-collector", *arguments, **settings)
+        return self.start("maintenant-collector", *arguments, before=before, **settings)
 
     def gateway(self, upstream: str, **settings: str) -> Program:
         """A gateway that serves MCP over HTTP."""
