@@ -25,7 +25,7 @@ use maintenant_serve::args::{ListenArgs, LogArgs, Logging, TokenArgs};
 use maintenant_serve::clock;
 use maintenant_serve::guard::{BodyLimits, guarded};
 use maintenant_serve::listener::{Drain, Listener, serve_all};
-use maintenant_serve::process::{self, drained_by_signals, install_crypto};
+use maintenant_serve::process::{self, Signals, install_crypto};
 use maintenant_serve::settings::{Address, Faults, Secret, SettingsError};
 use maintenant_serve::token::{self, Verdict};
 use serde_json::json;
@@ -101,6 +101,7 @@ impl Args {
 }
 
 async fn serve(config: Config, mcp: McpSettings) -> anyhow::Result<()> {
+    let signals = Signals::listen()?;
     let socket = local_socket(&config.db);
     let lock = match Lock::try_take(&config.db) {
         Ok(lock) => Some(lock),
@@ -142,13 +143,16 @@ async fn serve(config: Config, mcp: McpSettings) -> anyhow::Result<()> {
         if !mcp.stdio {
             return Ok(());
         }
-        let result = stdio::serve(gateway.clone(), drain.begin.clone()).await;
+        let result = tokio::select! {
+            result = stdio::serve(gateway.clone(), drain.begin.clone()) => result,
+            () = drain.cut.cancelled() => Ok(()),
+        };
         // The client that started this process is gone.
         drain.begin.cancel();
         result
     };
     let work = async { tokio::join!(collect, talk) };
-    let (collected, talked) = drained_by_signals(&drain, work).await;
+    let (collected, talked) = signals.drain(&drain, work).await;
     collected.and(talked)
 }
 

@@ -10,7 +10,7 @@ use axum::Router;
 use jiff::Timestamp;
 use maintenant_serve::guard::{BodyLimits, guarded};
 use maintenant_serve::listener::{Drain, Listener, serve_all};
-use maintenant_serve::process::drained_by_signals;
+use maintenant_serve::process::Signals;
 use maintenant_serve::settings::Address;
 use maintenant_serve::tls::Tls;
 use tokio_util::sync::CancellationToken;
@@ -140,6 +140,7 @@ fn nothing_watched() -> Watched {
 /// The program `maintenant-collector`, from lock to last commit.
 pub async fn run(config: Config, now: Timestamp) -> anyhow::Result<()> {
     let mut lock = Lock::try_take(&config.db)?;
+    let signals = Signals::listen()?;
     let drain = Drain::default();
     let listener = bind(&config).await?;
     let local = Listener::bind(&Address::Unix(local_socket(&config.db)), None).await;
@@ -151,7 +152,7 @@ pub async fn run(config: Config, now: Timestamp) -> anyhow::Result<()> {
         Ok(local) => listeners.push((local, app)),
         Err(error) => tracing::warn!("no local client can attach: {error:#}"),
     }
-    drained_by_signals(&drain, serve_all(listeners, &drain)).await;
+    signals.drain(&drain, serve_all(listeners, &drain)).await;
     collector.stop().await;
     Ok(())
 }

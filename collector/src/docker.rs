@@ -113,7 +113,7 @@ impl Host {
 /// Why a call failed, by what can be done about it.
 #[derive(Debug, thiserror::Error)]
 pub enum DockerError {
-    #[error("Docker is not running or not there: {0}")]
+    #[error("Docker cannot be reached: {0}")]
     Unreachable(String),
     #[error(
         "the Docker socket refuses this user; run with the socket's group (`stat -c %g` on it)"
@@ -177,7 +177,11 @@ fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
+    // bollard's and hyper's own words for "it failed" say nothing to anybody.
+    let plain = |text: String| {
+        text.replace("Error in the hyper legacy client: ", "").replace("client error ", "")
+    };
+    let mut text = plain(error.to_string());
     let mut next = error.source();
     while let Some(error) = next {
         let part = error.to_string();

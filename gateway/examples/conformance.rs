@@ -23,7 +23,7 @@ use maintenant_gateway::guarded::is_modern;
 use maintenant_gateway::http::mcp_routes;
 use maintenant_serve::guard::{BodyLimits, guarded};
 use maintenant_serve::listener::{Drain, Listener, serve_all};
-use maintenant_serve::process::drained_by_signals;
+use maintenant_serve::process::Signals;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities,
     CompleteRequestParams, CompleteResult, ContentBlock, ErrorData, GetPromptRequestParams,
@@ -50,12 +50,13 @@ async fn main() {
     let args = Args::try_parse_from(["conformance", "--mcp", "--url=http://localhost"]).unwrap();
     let (config, logging) = args.check().unwrap();
     logging.init();
+    let signals = Signals::listen().unwrap();
     let drain = Drain::default();
     let listener = Listener::bind(&config.address, None).await.unwrap();
     tracing::info!(address = listener.address(), "listening");
     let limits = BodyLimits { bytes: u64::MAX, ..BodyLimits::default() };
     let app = guarded(mcp_routes(Fixtures, &config.mcp, &drain.cut), limits);
-    drained_by_signals(&drain, serve_all(vec![(listener, app)], &drain)).await;
+    signals.drain(&drain, serve_all(vec![(listener, app)], &drain)).await;
 }
 
 #[derive(Clone)]

@@ -26,7 +26,10 @@ impl<T: JsonSchema> JsonSchema for Parameters<T> {
 
 impl<S, T: DeserializeOwned> FromContextPart<ToolCallContext<'_, S>> for Parameters<T> {
     fn from_context_part(context: &mut ToolCallContext<'_, S>) -> Result<Self, ErrorData> {
-        let arguments = Value::Object(context.arguments.take().unwrap_or_default());
+        let mut arguments = context.arguments.take().unwrap_or_default();
+        // Clients with a form send what was left empty as empty text.
+        arguments.retain(|_, value| value != "");
+        let arguments = Value::Object(arguments);
         serde_path_to_error::deserialize(arguments).map(Self).map_err(|error| {
             let path = error.path().to_string();
             let place = if path == "." { String::new() } else { format!("at `{path}`: ") };

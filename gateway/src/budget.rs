@@ -68,7 +68,7 @@ pub fn fit_last<T: Serialize>(mut items: Vec<T>, budget: usize) -> (Vec<T>, usiz
 }
 
 /// Bytes of an item as JSON.
-fn size<T: Serialize>(item: &T) -> usize {
+pub fn size<T: Serialize>(item: &T) -> usize {
     struct Count(usize);
     impl std::io::Write for Count {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

@@ -22,7 +22,7 @@ use reqwest::{Certificate, Client, Identity, Response, Url, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OnceCell, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::config::{CollectorSettings, Target};
 use crate::listed::{List, Listed};
@@ -30,6 +30,8 @@ use crate::log_stream;
 
 /// From the call to the last byte, a second attempt included.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// Logs may take a second call, of a stream; both together end within this.
+const LOGS_DEADLINE: Duration = Duration::from_secs(15);
 const CONNECT: Duration = Duration::from_secs(3);
 /// The server cuts an idle connection at 10 s; ours must be gone before.
 const IDLE: Duration = Duration::from_secs(8);
@@ -77,6 +79,20 @@ pub enum ClientError {
     Refused { status: u16, code: String, message: String },
     #[error("unreadable answer: {0}")]
     Unreadable(String),
+    /// TLS failed: it, or we, are not who the other side trusts. The cause is for the log.
+    #[error("no trusted connection: {0}")]
+    Untrusted(String),
+    #[error("the server cannot tell stdout from stderr")]
+    StreamsMixed,
+}
+
+impl ClientError {
+    /// maintenant 1.2 refuses `/logs` always in this way. Our collector does so only while Docker
+    /// is away, and then refuses the stream as well.
+    fn may_have_a_stream(&self) -> bool {
+        matches!(self, Self::Refused { status: 502, code, .. }
+            if code.is_empty() || code == "RUNTIME_UNAVAILABLE")
+    }
 }
 
 impl Collector {
@@ -151,18 +167,24 @@ impl Collector {
 
     /// Servers that read logs only live are asked for the beginning of that stream.
     pub async fn logs(&self, id: i64, query: &LogQuery) -> Result<ContainerLogs, ClientError> {
+        let end = Instant::now() + LOGS_DEADLINE;
         let refused = match self.get(&format!("containers/{id}/logs"), query).await {
-            Err(refused @ ClientError::Refused { status: 502, .. }) => refused,
+            Err(refused) if refused.may_have_a_stream() => refused,
             other => return other,
         };
-        let _place = self.calls.acquire().await;
         let response = async {
+            let place = self.calls.acquire().await;
             let lines = [("lines", query.lines.clone())];
-            self.send(&format!("containers/{id}/logs/stream"), &lines).await
+            let response = self.send(&format!("containers/{id}/logs/stream"), &lines).await;
+            (response, place)
         };
-        match tokio::time::timeout(DEADLINE, response).await {
-            Ok(Ok(response)) if response.status().is_success() => {
-                Ok(log_stream::read(id, response, query).await)
+        match timeout_at(end, response).await {
+            Ok((Ok(response), _place)) if response.status().is_success() => {
+                if query.stream.is_some() {
+                    // Such servers call every line stdout.
+                    return Err(ClientError::StreamsMixed);
+                }
+                log_stream::read(id, response, query, end).await.ok_or(refused)
             }
             _ => Err(refused),
         }
@@ -274,7 +296,11 @@ impl Failure {
         if error.is_timeout() && !error.is_connect() {
             return Self::lasting(ClientError::Timeout);
         }
-        Self { error: ClientError::Unreachable(causes(error)), may_pass: true }
+        let cause = causes(error);
+        if is_tls_fault(&cause) {
+            return Self::lasting(ClientError::Untrusted(cause));
+        }
+        Self { error: ClientError::Unreachable(cause), may_pass: true }
     }
 
     /// An answer other than success. A gateway error without the contract's envelope comes from a
@@ -313,6 +339,13 @@ async fn bounded_body(response: Response) -> Result<Vec<u8>, Failure> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// rustls's words; its error lies too deep inside reqwest's to be asked for.
+fn is_tls_fault(cause: &str) -> bool {
+    ["invalid peer certificate", "received fatal alert", "received corrupt message"]
+        .iter()
+        .any(|fault| cause.contains(fault))
 }
 
 /// An error with its sources, without the URL.

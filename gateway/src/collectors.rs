@@ -4,18 +4,24 @@
 //! none answers does the tool fail.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::future::join_all;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tokio::time::{Instant, timeout_at};
 
 use crate::collector::{ClientError, Collector};
 use crate::config::CollectorSettings;
 use crate::error::{ToolError, explain, nearest};
-use crate::untrusted::quoted;
+use crate::tools::counted;
+use crate::untrusted::{self, quoted};
 
-/// How many collectors one tool call asks at the same time.
-const AT_ONCE: usize = 16;
+/// What has not answered by then is named as late: a little longer than any one call takes.
+pub const DEADLINE: Duration = Duration::from_secs(12);
+/// Sources named in one answer; more are counted.
+pub const NAMED: usize = 10;
+const LENGTH_OF_AN_ERROR: usize = 400;
 
 /// A set of collectors; cheap to clone.
 #[derive(Debug, Clone)]
@@ -81,8 +87,20 @@ impl Collectors {
     }
 }
 
-/// Asks each of `collectors` the same.
+/// Asks all `collectors` the same at once: how many there are is the operator's decision.
 pub async fn ask<T, F>(
+    collectors: Vec<Arc<Collector>>,
+    question: impl Fn(Arc<Collector>) -> F,
+) -> Answers<T>
+where
+    F: Future<Output = Result<T, ClientError>>,
+{
+    ask_until(Instant::now() + DEADLINE, collectors, question).await
+}
+
+/// The same, with what several questions of one call have left of their time.
+pub async fn ask_until<T, F>(
+    end: Instant,
     collectors: Vec<Arc<Collector>>,
     question: impl Fn(Arc<Collector>) -> F,
 ) -> Answers<T>
@@ -91,25 +109,57 @@ where
 {
     let calls = collectors.into_iter().map(|collector| {
         let call = question(collector.clone());
-        async move { (collector, call.await) }
+        async move { (collector, timeout_at(end, call).await.unwrap_or(Err(ClientError::Timeout))) }
     });
-    Answers(futures_util::stream::iter(calls).buffered(AT_ONCE).collect().await)
+    Answers(join_all(calls).await)
+}
+
+/// Why a collector failed, for its entry in `sources`.
+pub fn error_of_source(name: &str, error: &ClientError) -> String {
+    untrusted::text(&explain(name, error), LENGTH_OF_AN_ERROR)
+}
+
+/// At most [`NAMED`] sources, those in trouble first when there are more, and a sentence for the
+/// rest.
+pub fn fewest<S>(mut sources: Vec<S>, is_well: impl Fn(&S) -> bool) -> (Vec<S>, Option<String>) {
+    if sources.len() <= NAMED {
+        return (sources, None);
+    }
+    sources.sort_by_key(&is_well);
+    let rest = sources.split_off(NAMED);
+    let failing = rest.iter().filter(|source| !is_well(source)).count();
+    let rest = counted(rest.len(), "collector");
+    (sources, Some(format!("{rest} not listed in sources, {failing} of them in trouble.")))
+}
+
+/// Names in a sentence; many are counted.
+pub fn names_of(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
+    match names.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 impl<T> Answers<T> {
-    /// One line per asked collector; nothing when there is a single one and it answered.
-    pub fn sources(&self) -> Option<Vec<Source>> {
+    /// What each asked collector did, and a sentence when there are too many to list; nothing when
+    /// there is a single one and it answered.
+    pub fn sources(&self) -> (Option<Vec<Source>>, Option<String>) {
         let sources: Vec<Source> = self
             .0
             .iter()
             .map(|(collector, answer)| Source {
                 name: collector.name.clone(),
                 ok: answer.is_ok(),
-                error: answer.as_ref().err().map(|error| explain(&collector.name, error)),
+                error: answer.as_ref().err().map(|error| error_of_source(&collector.name, error)),
             })
             .collect();
         let plain = sources.len() == 1 && sources.iter().all(|source| source.ok);
-        (!plain).then_some(sources)
+        if plain {
+            return (None, None);
+        }
+        let (sources, rest) = fewest(sources, |source| source.ok);
+        (Some(sources), rest)
     }
 
     /// The answers that came, or why none did.
@@ -119,12 +169,70 @@ impl<T> Answers<T> {
         for (collector, answer) in self.0 {
             match answer {
                 Ok(answer) => successes.push((collector, answer)),
-                Err(error) => failures.push(explain(&collector.name, &error)),
+                Err(error) => failures.push(error_of_source(&collector.name, &error)),
             }
         }
         if successes.is_empty() && !failures.is_empty() {
+            let more = failures.len().saturating_sub(NAMED);
+            failures.truncate(NAMED);
+            if more > 0 {
+                failures.push(format!("{more} more failed."));
+            }
             return Err(ToolError::new(failures.join(" ")));
         }
         Ok(successes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Target;
+
+    fn fleet(size: usize) -> Vec<Arc<Collector>> {
+        let target = |n| (format!("host-{n}"), Target::Unix("/nowhere".into()));
+        let collectors = (0..size).map(target).collect();
+        let settings = CollectorSettings { collectors, ..CollectorSettings::default() };
+        Collectors::new(settings).unwrap().all().to_vec()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_are_asked_at_once_and_the_late_are_named() {
+        let started = Instant::now();
+        let answers = ask(fleet(50), |collector| async move {
+            let seconds = if collector.name == "host-7" { 60 } else { 11 };
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Ok(())
+        })
+        .await;
+        assert_eq!(started.elapsed(), DEADLINE);
+        let late: Vec<&str> = answers
+            .0
+            .iter()
+            .filter(|(_, answer)| matches!(answer, Err(ClientError::Timeout)))
+            .map(|(collector, _)| collector.name.as_str())
+            .collect();
+        assert_eq!(late, ["host-7"]);
+    }
+
+    #[tokio::test]
+    async fn of_a_large_fleet_few_are_named_and_the_rest_is_counted() {
+        let answers = ask(fleet(40), |collector| async move {
+            let message = "x".repeat(5000);
+            let refused = ClientError::Refused { status: 500, code: String::new(), message };
+            if collector.name == "host-0" { Ok(()) } else { Err(refused) }
+        })
+        .await;
+        let (sources, rest) = answers.sources();
+        let sources = sources.unwrap();
+        assert_eq!((sources.len(), sources[0].name.as_str()), (10, "host-1"));
+        assert!(sources.iter().all(|source| source.error.as_ref().unwrap().len() < 450));
+        assert_eq!(
+            rest.as_deref(),
+            Some("30 collectors not listed in sources, 29 of them in trouble.")
+        );
+        let none = ask(fleet(40), |_| async { Err::<(), _>(ClientError::Timeout) }).await;
+        let error = none.successes().unwrap_err().to_string();
+        assert!(error.ends_with("30 more failed.") && error.len() < 2500, "{error}");
     }
 }

@@ -86,6 +86,15 @@ pub fn explain(name: &str, error: &ClientError) -> String {
             "{collector} cannot be reached. This says nothing about the containers. Try again in a \
              few seconds; get_health shows which collectors answer."
         ),
+        ClientError::Untrusted(_) => format!(
+            "{collector} cannot be reached over TLS: one side does not trust the other's \
+             certificate, or it speaks no TLS. Trying again does not help: the operator has to \
+             check MAINTENANT_URL, MAINTENANT_CA_CERT and MAINTENANT_CLIENT_CERT; the gateway's \
+             log has the reason."
+        ),
+        ClientError::StreamsMixed => {
+            format!("{collector} cannot tell the streams apart; repeat the call without stream.")
+        }
         ClientError::Timeout => format!(
             "{collector} did not answer in time. Try again in a few seconds, or ask for less."
         ),
@@ -154,6 +163,8 @@ mod tests {
         assert!(down.contains("cannot be reached") && down.contains("Try again"), "{down}");
         assert!(missing.contains("no such object: `no container 7`"), "{missing}");
         assert!(unauthorized.contains("MAINTENANT_API_TOKEN"), "{unauthorized}");
+        let untrusted = explain("prod", &ClientError::Untrusted("unknown issuer".to_owned()));
+        assert!(untrusted.contains("MAINTENANT_CA_CERT") && !untrusted.contains("few seconds"));
         assert!(!down.contains("refused\")"), "causes stay in the log: {down}");
     }
 

@@ -15,20 +15,24 @@ use futures_util::FutureExt;
 use maintenant_serve::logging::foreign;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
-    ContentBlock, DiscoverResult, ErrorData, GetPromptRequestParams, GetPromptResponse,
-    Implementation, InitializeRequestParams, InitializeResult, ListPromptsResult,
-    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, MetaObject,
-    PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
-    ServerConfig, SetLevelRequestParams, SubscribeRequestParams, Tool, UnsubscribeRequestParams,
+    ContentBlock, CustomRequest, CustomResult, DiscoverResult, ErrorData, GetPromptRequestParams,
+    GetPromptResponse, Implementation, InitializeRequestParams, InitializeResult,
+    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+    MetaObject, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams,
+    ReadResourceResponse, ServerConfig, SetLevelRequestParams, SubscribeRequestParams, Tool,
+    UnsubscribeRequestParams,
 };
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Longer than any tool needs: a call of a collector ends after ten seconds, and a tool makes at
-/// most two in a row.
+use crate::untrusted;
+
+/// Longer than any tool needs: finding a container ends after 12 seconds, reading its log after
+/// another 15, any other call after ten.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A handler with these guarantees. Methods that are not passed on below answer as rmcp does for
@@ -91,6 +95,29 @@ impl<H: ServerHandler> Guarded<H> {
             .then(|| serde_json::to_value(self.0.get_info().server_info).ok())
             .flatten()
     }
+}
+
+/// The error for a method we have, called with params of another shape.
+pub fn misshapen(request: &CustomRequest) -> Option<ErrorData> {
+    let method = request.method.as_str();
+    let params = request.params.clone().unwrap_or_else(|| Value::Object(Map::new()));
+    let fault = match method {
+        "initialize" => fault::<InitializeRequestParams>(params),
+        "tools/call" => fault::<CallToolRequestParams>(params),
+        "prompts/get" => fault::<GetPromptRequestParams>(params),
+        "resources/read" => fault::<ReadResourceRequestParams>(params),
+        "completion/complete" => fault::<CompleteRequestParams>(params),
+        _ => return None,
+    };
+    let message = format!("the params of {method} do not have the form MCP gives them{fault}");
+    Some(ErrorData::invalid_params(message, None))
+}
+
+fn fault<T: DeserializeOwned>(params: Value) -> String {
+    serde_json::from_value::<T>(params)
+        .err()
+        .map(|error| format!(": {}", untrusted::text(&error.to_string(), 300)))
+        .unwrap_or_default()
 }
 
 fn sign(meta: &mut Option<MetaObject>, signature: Option<Value>) {
@@ -276,6 +303,18 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         answer(watch(context.ct.clone(), self.0.subscribe(request, context)).await)
+    }
+
+    /// What rmcp cannot read as the method it names comes here, as what it does not know.
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        match misshapen(&request) {
+            Some(fault) => Err(fault),
+            None => self.0.on_custom_request(request, context).await,
+        }
     }
 
     async fn unsubscribe(

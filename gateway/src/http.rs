@@ -34,6 +34,7 @@ use crate::server::Gateway;
 
 /// Largest JSON-RPC message.
 const LARGEST_BODY: usize = 1 << 20;
+const LONGEST_REFUSAL: usize = 4096;
 /// How long `/readyz` waits for a collector.
 const READY_WITHIN: Duration = Duration::from_secs(2);
 /// Our own codes lie outside JSON-RPC's reserved range.
@@ -162,13 +163,27 @@ async fn well_formed(request: Request, next: Next) -> Response {
     };
     let is_json = text(&head.headers, &CONTENT_TYPE)
         .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("application/json"));
-    let response = next.run(Request::from_parts(head, Body::from(bytes))).await;
+    let response = next.run(Request::from_parts(head, Body::from(bytes.clone()))).await;
     if is_json && response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
         // It is JSON-RPC, and no MCP message.
-        let fault = "the message does not have the form MCP gives its method";
-        return rpc_error(StatusCode::BAD_REQUEST, &id, -32600, fault);
+        let fault = jsonrpc::no_mcp_message(&bytes, &id);
+        return rpc_error(StatusCode::BAD_REQUEST, &id, fault.code, &fault.message);
     }
-    uncached(response)
+    in_json_rpc(response, &id).await
+}
+
+/// rmcp's refusals in plain text, with the same status and text, as JSON-RPC errors.
+async fn in_json_rpc(response: Response, id: &Value) -> Response {
+    let kind = text(response.headers(), &CONTENT_TYPE).unwrap_or_default();
+    if !response.status().is_client_error() || kind.starts_with("application/json") {
+        return uncached(response);
+    }
+    let status = response.status();
+    let body = axum::body::to_bytes(response.into_body(), LONGEST_REFUSAL).await;
+    let body = body.unwrap_or_default();
+    let message = String::from_utf8_lossy(&body);
+    let message = if message.is_empty() { status.as_str() } else { message.trim() };
+    rpc_error(status, id, -32600, message)
 }
 
 fn body_fault(error: &axum::Error) -> Option<BodyFault> {
@@ -209,10 +224,11 @@ fn uncached(mut response: Response) -> Response {
     response
 }
 
-/// Ready when every collector answers. The process itself may well be fine: `/healthz` says so.
+/// Ready when every collector answers and takes the token. The process itself may well be fine: `/healthz` says so.
 async fn readyz(State(collectors): State<Collectors>) -> Response {
     let answers = ask(collectors.all().to_vec(), |collector| async move {
-        tokio::time::timeout(READY_WITHIN, collector.health())
+        // Not its health, which it tells everyone: a wrong token must show.
+        tokio::time::timeout(READY_WITHIN, collector.runtime_status())
             .await
             .unwrap_or(Err(crate::collector::ClientError::Timeout))
     })
@@ -222,7 +238,8 @@ async fn readyz(State(collectors): State<Collectors>) -> Response {
         .iter()
         .filter_map(|(collector, answer)| {
             let error = answer.as_ref().err()?;
-            Some(json!({"name": collector.name, "error": explain(&collector.name, error)}))
+            let error = explain(&collector.name, error);
+            Some(json!({"name": collector.name, "error": error}))
         })
         .collect();
     if failing.is_empty() {

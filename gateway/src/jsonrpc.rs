@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
+use crate::untrusted::quoted;
+
 /// Why a text is no message, as a JSON-RPC error.
 #[derive(Debug, PartialEq)]
 pub struct Malformed {
@@ -57,6 +59,19 @@ pub fn read(bytes: &[u8]) -> Result<Value, Malformed> {
         None if message.result.is_some() || message.error.is_some() => Ok(id),
         None => Err(fault(&id, -32600, "`method` is missing")),
     }
+}
+
+/// The fault of a JSON-RPC message that rmcp cannot read as one of MCP.
+pub fn no_mcp_message(bytes: &[u8], id: &Value) -> Malformed {
+    let message = serde_json::from_slice::<Value>(bytes).unwrap_or_default();
+    let method = message.get("method").and_then(Value::as_str).unwrap_or_default();
+    let (code, message) = match message.get("params") {
+        Some(params) if !params.is_object() => {
+            (-32602, format!("the params of {} must be an object", quoted(method)))
+        }
+        _ => (-32600, "the message does not have the form MCP gives its method".to_owned()),
+    };
+    Malformed { id: id.clone(), code, message }
 }
 
 /// An error as a message. `id` is `null` when the id of what it answers could not be read.

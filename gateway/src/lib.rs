@@ -35,12 +35,13 @@ pub use collectors::Collectors;
 use config::Config;
 use maintenant_serve::guard::{BodyLimits, guarded};
 use maintenant_serve::listener::{Drain, Listener, serve_all};
-use maintenant_serve::process::drained_by_signals;
+use maintenant_serve::process::Signals;
 use maintenant_serve::tls::Tls;
 pub use server::Gateway;
 
 /// Serves until a signal, the end of stdin when that is a transport, or a failed start.
 pub async fn run(config: Config) -> anyhow::Result<()> {
+    let signals = Signals::listen()?;
     let collectors = Collectors::new(config.collectors)?;
     collectors.warn_of_tokens_in_the_clear();
     let gateway = Gateway::new(collectors.clone(), config.mcp.read_only);
@@ -66,10 +67,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         if !config.mcp.stdio {
             return Ok(());
         }
-        let result = stdio::serve(gateway.clone(), drain.begin.clone()).await;
+        let result = tokio::select! {
+            result = stdio::serve(gateway.clone(), drain.begin.clone()) => result,
+            () = drain.cut.cancelled() => Ok(()),
+        };
         // The client that started this process is gone.
         drain.begin.cancel();
         result
     };
-    drained_by_signals(&drain, async { tokio::join!(listen, talk).1 }).await
+    signals.drain(&drain, async { tokio::join!(listen, talk).1 }).await
 }

@@ -3,35 +3,43 @@
 
 use maintenant_api::containers::{ExitReason, Health, State};
 use maintenant_api::wire::null_as_default;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 /// The parts of a container in `GET /containers` that tools filter, sort or show.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Listed {
     pub id: i64,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub external_id: String,
+    #[serde(deserialize_with = "null_as_default")]
     pub name: String,
+    #[serde(deserialize_with = "null_as_default")]
     pub image: String,
+    #[serde(deserialize_with = "null_as_unknown")]
     pub state: State,
     #[serde(default)]
     pub health_status: Option<Health>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub orchestration_group: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub orchestration_unit: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub custom_group: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub compose_working_dir: String,
     #[serde(default)]
     pub exit_code: Option<i64>,
     #[serde(default)]
     pub exit_reason: Option<ExitReason>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub restart_count: i64,
     /// As sent; read only for the containers that are shown.
+    #[serde(deserialize_with = "null_as_default")]
     pub last_state_change_at: String,
+}
+
+fn null_as_unknown<'de, D: Deserializer<'de>>(deserializer: D) -> Result<State, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(State::Unknown))
 }
 
 /// `GET /containers`, down to what is needed of it.
@@ -53,5 +61,20 @@ impl List {
     /// All containers, whatever their group.
     pub(crate) fn containers(self) -> Vec<Listed> {
         self.groups.into_iter().flat_map(|group| group.containers).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_null_makes_no_list_unreadable() {
+        let list = r#"{"groups": [{"containers": [{"id": 1, "external_id": null, "name": null,
+            "image": null, "state": null, "orchestration_group": null, "orchestration_unit": null,
+            "custom_group": null, "compose_working_dir": null, "restart_count": null,
+            "last_state_change_at": null}]}]}"#;
+        let containers = serde_json::from_str::<List>(list).unwrap().containers();
+        assert_eq!((containers[0].id, containers[0].state), (1, State::Unknown));
     }
 }

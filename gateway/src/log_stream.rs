@@ -21,6 +21,9 @@ const SERVED_AT_MOST: usize = 500;
 /// A line of the stream; a longer one ends the reading.
 const LONGEST: usize = 1 << 20;
 
+/// How the server says that a container which does not run has no more lines.
+const STOPPED: &str = "container stopped";
+
 #[derive(Deserialize)]
 struct LogLine {
     #[serde(default)]
@@ -29,21 +32,40 @@ struct LogLine {
     timestamp: String,
 }
 
-/// Reads lines until there are as many as asked for, a silence, or the end.
-pub async fn read(id: i64, response: Response, query: &LogQuery) -> ContainerLogs {
+#[derive(Deserialize)]
+struct LogError {
+    #[serde(default)]
+    error: String,
+}
+
+/// Reads lines until there are as many as asked for, a silence, or the end. `None`: there came
+/// none, and the server did not say that the log is empty.
+pub async fn read(
+    id: i64,
+    response: Response,
+    query: &LogQuery,
+    end: Instant,
+) -> Option<ContainerLogs> {
     let wanted = query.lines.as_deref().and_then(|lines| lines.parse().ok()).unwrap_or(100);
     let window = Window::new(query);
-    let end = Instant::now() + AT_MOST;
+    let end = end.min(Instant::now() + AT_MOST);
     let mut chunks = response.bytes_stream();
     let mut events = Events::default();
     let mut lines = Vec::new();
     let mut seen = 0_usize;
+    let mut is_complete = false;
     'reading: while seen < wanted {
         let patience = if seen == 0 { FIRST_LINE } else { SILENCE };
         let next = timeout_at(end, timeout(patience, chunks.next())).await;
         let Ok(Ok(Some(Ok(chunk)))) = next else { break };
         for event in events.feed(&chunk) {
-            let Event::Line(line) = event else { break 'reading };
+            let line = match event {
+                Event::Line(line) => line,
+                Event::End(cause) => {
+                    is_complete = cause == STOPPED;
+                    break 'reading;
+                }
+            };
             if seen >= wanted {
                 break 'reading;
             }
@@ -57,13 +79,13 @@ pub async fn read(id: i64, response: Response, query: &LogQuery) -> ContainerLog
             break;
         }
     }
-    ContainerLogs {
+    (seen > 0 || is_complete).then(|| ContainerLogs {
         container_id: id,
         container_name: String::new(),
         total_lines: i64::try_from(lines.len()).unwrap_or_default(),
         truncated: seen >= wanted.min(SERVED_AT_MOST),
         lines,
-    }
+    })
 }
 
 /// The stream knows neither `since` nor `until`.
@@ -87,8 +109,8 @@ impl Window {
 
 enum Event {
     Line(LogLine),
-    /// The server says that nothing more comes.
-    End,
+    /// The server says that nothing more comes, and why.
+    End(String),
 }
 
 /// Server-sent events, as far as this stream uses them.
@@ -113,7 +135,10 @@ impl Events {
                     "container.log_line" => {
                         events.extend(serde_json::from_str(data).ok().map(Event::Line));
                     }
-                    "container.log_error" => events.push(Event::End),
+                    "container.log_error" => {
+                        let error = serde_json::from_str::<LogError>(data).ok();
+                        events.push(Event::End(error.map_or_else(String::new, |end| end.error)));
+                    }
                     _ => {}
                 }
             }
@@ -130,7 +155,7 @@ mod tests {
     fn events_are_read_however_the_stream_is_cut() {
         let stream = ": ping\n\nevent: container.log_line\ndata: {\"line\":\"one\"}\n\n\
                       event: container.log_line\r\ndata: {\"line\":\"two\"}\r\n\r\n\
-                      event: other\ndata: x\n\nevent: container.log_error\ndata: {}\n\n";
+                      event: other\ndata: x\n\nevent: container.log_error\ndata: {\"error\":\"end\"}\n\n";
         for size in [1, 7, 1000] {
             let mut events = Events::default();
             let read: Vec<Event> =
@@ -139,7 +164,7 @@ mod tests {
                 .iter()
                 .map(|event| match event {
                     Event::Line(line) => line.line.as_str(),
-                    Event::End => "end",
+                    Event::End(cause) => cause,
                 })
                 .collect();
             assert_eq!(lines, ["one", "two", "end"], "in pieces of {size}");
@@ -156,5 +181,19 @@ mod tests {
         let window = Window::new(&query);
         assert!(window.holds("2026-05-05T10:30:00.5+00:00") && window.holds("no time"));
         assert!(!window.holds("2026-05-05T09:59:59Z") && !window.holds("2026-05-05T11:00:01Z"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reading_ends_with_what_came_when_the_time_of_the_call_is_over() {
+        let line = "event: container.log_line\ndata: {\"line\":\"one\"}\n\n";
+        let lines = futures_util::stream::iter(0..100).then(move |_| async move {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Ok::<_, std::io::Error>(line)
+        });
+        let body = reqwest::Body::wrap_stream(lines);
+        let started = Instant::now();
+        let end = started + Duration::from_secs(1);
+        let logs = read(1, http::Response::new(body).into(), &LogQuery::default(), end).await;
+        assert_eq!((logs.unwrap().lines.len(), started.elapsed().as_secs()), (3, 1));
     }
 }

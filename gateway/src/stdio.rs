@@ -1,28 +1,38 @@
 //! MCP on stdin and stdout: one message a line.
 //!
 //! rmcp's own transport drops a line that is not JSON without a word, and whoever sent it waits.
-//! This one answers it. Nothing but protocol may reach stdout, so logs go to stderr.
+//! This one answers it. It also outlives a message out of turn, and at the end lets running calls
+//! finish. Nothing but protocol may reach stdout, so logs go to stderr.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientNotification, ClientRequest, GetMeta, JsonRpcMessage, RequestId,
+    ServerJsonRpcMessage,
+};
 use rmcp::service::ServerInitializeError;
 use rmcp::transport::{Transport, stdio_pipes};
 use rmcp::{RoleServer, ServerHandler, ServiceExt};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::guarded::Guarded;
+use crate::guarded::{Guarded, misshapen};
 use crate::jsonrpc;
 
 /// Longest line; a longer one is skipped and answered.
 const LONGEST_LINE: usize = 1 << 20;
+/// How long the session stays open for running calls after the end of stdin or a stop. rmcp then
+/// waits another five seconds, which makes ten.
+const FINISH: Duration = Duration::from_secs(5);
 
-/// Serves until stdin ends or `stop`, then lets running calls finish for a moment.
+/// Serves until stdin ends or `stop`, then lets running calls finish, for at most ten seconds.
 pub async fn serve<H: ServerHandler>(handler: H, stop: CancellationToken) -> anyhow::Result<()> {
     let (input, output) = stdio_pipes();
     serve_on(handler, input, output, stop).await
@@ -35,8 +45,8 @@ pub async fn serve_on<H: ServerHandler>(
     output: impl AsyncWrite + Send + Unpin + 'static,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let transport = Lines::new(input, output);
-    match Box::pin(Guarded(handler).serve_with_ct(transport, stop)).await {
+    let transport = Lines::new(input, output, stop);
+    match Box::pin(Guarded(handler).serve(transport)).await {
         Ok(running) => {
             let reason = running.waiting().await?;
             tracing::info!("stdio ended: {reason:?}");
@@ -58,6 +68,12 @@ struct Lines<R, W> {
     skipping: bool,
     /// `receive` may be dropped at any await and called again; an answer half written goes on here.
     answer: Option<BoxFuture<'static, io::Result<()>>>,
+    stop: CancellationToken,
+    /// Nothing more is read; running calls have until then.
+    ends_at: Option<Instant>,
+    running: Arc<watch::Sender<HashSet<RequestId>>>,
+    /// The client has said how it speaks. Before that rmcp takes nothing but requests.
+    begun: bool,
 }
 
 enum Read {
@@ -67,13 +83,17 @@ enum Read {
 }
 
 impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin + 'static> Lines<R, W> {
-    fn new(input: R, output: W) -> Self {
+    fn new(input: R, output: W, stop: CancellationToken) -> Self {
         Self {
             input: BufReader::new(input),
             output: Arc::new(Mutex::new(output)),
             line: Vec::new(),
             skipping: false,
             answer: None,
+            stop,
+            ends_at: None,
+            running: Arc::new(watch::Sender::new(HashSet::new())),
+            begun: false,
         }
     }
 
@@ -83,7 +103,8 @@ impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin + 'static> Lines<
         loop {
             let Ok(available) = self.input.fill_buf().await else { return Read::End };
             if available.is_empty() {
-                return Read::End;
+                // The last line may lack its end.
+                return if self.line.is_empty() { Read::End } else { Read::Line };
             }
             let end = available.iter().position(|byte| *byte == b'\n');
             let taken = end.map_or(available.len(), |end| end.saturating_add(1));
@@ -103,6 +124,50 @@ impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin + 'static> Lines<
                 self.skipping = false;
             }
         }
+    }
+
+    /// What rmcp is to see of a message. A response answers nothing, as this server never asks.
+    fn admitted(&mut self, message: ClientJsonRpcMessage) -> Option<ClientJsonRpcMessage> {
+        match &message {
+            JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => return None,
+            JsonRpcMessage::Notification(notification) => {
+                if let ClientNotification::CancelledNotification(cancelled) =
+                    &notification.notification
+                    && let Some(id) = &cancelled.params.request_id
+                {
+                    // rmcp sends no answer to it any more.
+                    self.running.send_modify(|running| {
+                        running.remove(id);
+                    });
+                }
+                return Some(message).filter(|_| self.begun);
+            }
+            JsonRpcMessage::Request(request) => {
+                if let ClientRequest::CustomRequest(custom) = &request.request
+                    && let Some(fault) = misshapen(custom)
+                {
+                    let id = serde_json::to_value(&request.id).unwrap_or_default();
+                    self.answer(&id, i64::from(fault.code.0), &fault.message);
+                    return None;
+                }
+                self.begun |= match &request.request {
+                    ClientRequest::InitializeRequest(_) => true,
+                    ClientRequest::PingRequest(_) | ClientRequest::DiscoverRequest(_) => false,
+                    request => request.get_meta().protocol_version().is_some(),
+                };
+                self.running.send_modify(|running| {
+                    running.insert(request.id.clone());
+                });
+            }
+        }
+        Some(message)
+    }
+
+    /// Waits for the running calls. Safe to drop and call again.
+    async fn finished(&mut self) {
+        let Some(end) = self.ends_at else { return };
+        let mut running = self.running.subscribe();
+        let _ = timeout_at(end, running.wait_for(HashSet::is_empty)).await;
     }
 
     fn answer(&mut self, id: &Value, code: i64, message: &str) {
@@ -129,8 +194,21 @@ where
         &mut self,
         message: ServerJsonRpcMessage,
     ) -> impl Future<Output = io::Result<()>> + Send + 'static {
-        let output = self.output.clone();
-        async move { write(output, serde_json::to_vec(&message)?).await }
+        let (output, running) = (self.output.clone(), self.running.clone());
+        async move {
+            let written = write(output, serde_json::to_vec(&message)?).await;
+            let answered = match &message {
+                JsonRpcMessage::Response(response) => Some(&response.id),
+                JsonRpcMessage::Error(error) => error.id.as_ref(),
+                _ => None,
+            };
+            if let Some(id) = answered {
+                running.send_modify(|running| {
+                    running.remove(id);
+                });
+            }
+            written
+        }
     }
 
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
@@ -140,8 +218,21 @@ where
                 self.answer = None;
                 written.ok()?;
             }
-            match self.read().await {
-                Read::End => return None,
+            if self.ends_at.is_some() {
+                self.finished().await;
+                return None;
+            }
+            let stop = self.stop.clone();
+            let read = tokio::select! {
+                biased;
+                () = stop.cancelled() => Read::End,
+                read = self.read() => read,
+            };
+            match read {
+                Read::End => {
+                    self.ends_at = Some(Instant::now() + FINISH);
+                    continue;
+                }
                 Read::TooLong => {
                     let fault = format!("the message is longer than {LONGEST_LINE} bytes");
                     self.answer(&Value::Null, -32600, &fault);
@@ -157,12 +248,16 @@ where
             match jsonrpc::read(line) {
                 Err(fault) => self.answer(&fault.id, fault.code, &fault.message),
                 Ok(id) => match serde_json::from_slice(line) {
-                    Ok(message) => return Some(message),
+                    Ok(message) => {
+                        if let Some(message) = self.admitted(message) {
+                            return Some(message);
+                        }
+                    }
                     // To a notification nobody waits for an answer.
                     Err(_) if id.is_null() => {}
                     Err(_) => {
-                        let fault = "the message does not have the form MCP gives its method";
-                        self.answer(&id, -32600, fault);
+                        let fault = jsonrpc::no_mcp_message(line, &id);
+                        self.answer(&id, fault.code, &fault.message);
                     }
                 },
             }

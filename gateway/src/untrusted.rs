@@ -25,13 +25,14 @@ pub fn name(raw: &str) -> String {
 
 /// Foreign text on one line, at most `most` characters, with a mark where it was cut.
 pub fn text(raw: &str, most: usize) -> String {
-    let bounded = head(raw, most.saturating_mul(8));
-    shorten(&visible(&bounded), most)
+    let (bounded, unread) = bounded(raw, most);
+    shorten(&visible(bounded), most, unread)
 }
 
 /// An error's words on one line, without secrets.
 pub fn message(raw: &str, most: usize) -> String {
-    shorten(&redact(&visible(&head(raw, most.saturating_mul(8)))).0, most)
+    let (bounded, unread) = bounded(raw, most);
+    shorten(&redact(&visible(bounded)).0, most, unread)
 }
 
 /// Foreign text inside a sentence of ours.
@@ -41,15 +42,17 @@ pub fn quoted(raw: &str) -> String {
 
 /// Log lines made safe and free of secrets, and how many secrets that were.
 pub fn lines(raw: &[String]) -> (Vec<String>, usize) {
-    let mut lines: Vec<String> = raw.iter().map(|line| visible(&head(line, LINE * 8))).collect();
+    let read = raw.iter().map(|line| bounded(line, LINE));
+    let (mut lines, unread): (Vec<String>, Vec<usize>) =
+        read.map(|(line, unread)| (visible(line), unread)).unzip();
     let mut redacted = redact_keys(&mut lines);
-    for line in &mut lines {
+    for (line, unread) in lines.iter_mut().zip(unread) {
         let (clean, count) = redact(line);
         redacted = redacted.saturating_add(count);
         if count > 0 {
             *line = clean;
         }
-        *line = shorten(line, LINE);
+        *line = shorten(line, LINE, unread);
     }
     (lines, redacted)
 }
@@ -93,20 +96,26 @@ fn visible(raw: &str) -> String {
     out
 }
 
-fn head(text: &str, most: usize) -> Cow<'_, str> {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => Cow::Borrowed(text.get(..end).unwrap_or_default()),
-        None => Cow::Borrowed(text),
-    }
+/// As much of `raw` as can matter for `most` characters, and how many characters more there are.
+fn bounded(raw: &str, most: usize) -> (&str, usize) {
+    let read = head(raw, most.saturating_mul(8));
+    (read, raw.get(read.len()..).unwrap_or_default().chars().count())
 }
 
-fn shorten(text: &str, most: usize) -> String {
-    let length = text.chars().count();
+fn head(text: &str, most: usize) -> &str {
+    let end = text.char_indices().nth(most).map_or(text.len(), |(end, _)| end);
+    text.get(..end).unwrap_or_default()
+}
+
+/// `unread` more characters were never looked at.
+fn shorten(text: &str, most: usize, unread: usize) -> String {
+    let length = text.chars().count().saturating_add(unread);
     if length <= most {
         return text.to_owned();
     }
-    let left_out = length.saturating_sub(most);
-    format!("{}… [{left_out} more characters]", head(text, most))
+    let shown = head(text, most);
+    let left_out = length.saturating_sub(shown.chars().count());
+    format!("{shown}… [{left_out} more characters]")
 }
 
 /// Private keys in PEM spread over several lines, including one whose beginning is out of sight.
@@ -187,44 +196,82 @@ static SHAPES: LazyLock<Option<Shapes>> = LazyLock::new(|| {
 });
 
 /// Shapes of secrets, and what stays of a match. Applied in this order.
-const SECRETS: [(&str, &str); 10] = [
+const SECRETS: [(&str, &str); 17] = [
     // A whole key on one line, its line ends escaped.
     (
         r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----.*?(?:-----END [A-Z0-9 ]*PRIVATE KEY-----|$)",
         "[redacted]",
     ),
-    // Headers.
+    // Headers: as a quoted key only their value, otherwise to the end of the line.
     (
-        r#"(?i)\b((?:proxy-)?authorization\\?["']?\s*[:=]\s*\\?["']?)(?:[a-z]+\s+)?[^\s"',;\\\[]+"#,
-        "${1}[redacted]",
+        r#"(?ix)\b(?:
+          ( (?:proxy-)?authorization\\?["']? \s*(?:=>|[:=])\s* \[?\s*"  ) (?: [^"\\] | \\. )+
+        | ( (?:proxy-)?authorization\\?["']? \s*(?:=>|[:=])\s* \[?\s*\\") [^"\\]+
+        | ( (?:proxy-)?authorization\\?["']? \s*(?:=>|[:=])\s* \[?\s*'  ) [^']+
+        | ( (?:proxy-)?authorization   \s*(?:=>|[:=])\s* ) [^\s"'\\].*
+        )"#,
+        "${1}${2}${3}${4}[redacted]",
     ),
     (r"(?i)\b((?:set-)?cookie:\s*)[^\[\s].*", "${1}[redacted]"),
+    (r#"(?i)\b((?:set-)?cookie=)[^\s;"'\[][^\s;"']*(?:;\s*[^\s;"']+)*"#, "${1}[redacted]"),
     (r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{12,}", "${1} [redacted]"),
     // JSON web tokens.
     (r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)?", "[redacted]"),
-    // User and password in a URL.
-    (r"\b([a-zA-Z][a-zA-Z0-9+.-]{1,20}://)[^\s/?#@\[]+@", "${1}[redacted]@"),
-    // Keys with a known beginning: AWS, GitHub, GitLab, Slack, Google, Stripe, npm, model APIs.
+    // User and password in a URL; the password may hold `@`, or a `/` where a port cannot be meant.
+    (
+        r#"(?x)\b( [a-zA-Z][a-zA-Z0-9+.-]{1,20}:// )
+        (?: [^\s/?\#"'<>]+ | [^\s/?\#:@\["'<>]* : (?:[0-9]+[^\s0-9/@"'<>]|[^\s0-9@"'<>]) [^\s"'<>]* )@"#,
+        "${1}[redacted]@",
+    ),
+    // Keys with a known beginning: AWS, GitHub, GitLab, Slack, Google, Stripe, npm, model APIs,
+    // SendGrid, Hugging Face, Docker, PyPI, Grafana, age.
     (
         r"(?x)\b(?:
             (?:AKIA|ASIA)[A-Z0-9]{16}
             | gh[oprsu]_[A-Za-z0-9]{20,} | github_pat_[A-Za-z0-9_]{20,} | glpat-[A-Za-z0-9_-]{16,}
             | xox[a-z]-[A-Za-z0-9-]{8,} | AIza[A-Za-z0-9_-]{30,}
             | [rs]k_(?:live|test)_[A-Za-z0-9]{16,} | npm_[A-Za-z0-9]{30,} | sk-[A-Za-z0-9_-]{20,}
+            | SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,} | hf_[A-Za-z0-9]{20,}
+            | whsec_[A-Za-z0-9+/=]{16,} | dckr_pat_[A-Za-z0-9_-]{16,} | pypi-AgE[A-Za-z0-9_-]{16,}
+            | glsa_[A-Za-z0-9_]{20,} | AGE-SECRET-KEY-1[A-Z0-9]{20,}
         )",
         "[redacted]",
     ),
+    // Addresses that are keys.
     (r"(hooks\.slack\.com/services/)[A-Za-z0-9/]+", "${1}[redacted]"),
-    // `password=…`, `token: …`, `"api_key":"…"`.
+    (r"(api\.telegram\.org/(?:file/)?bot)[0-9]+:[A-Za-z0-9_-]+", "${1}[redacted]"),
+    (r"(discord(?:app)?\.com/api/(?:v[0-9]+/)?webhooks/)[0-9]+/[A-Za-z0-9_-]+", "${1}[redacted]"),
+    (r"(/ping/)[0-9a-fA-F-]{32,36}", "${1}[redacted]"),
+    // Signed addresses. A short `sig=` is a signal.
+    (r"(?i)\b(x-(?:amz|goog)-signature=)[a-z0-9%]+", "${1}[redacted]"),
+    (r"(?i)\b(sig=)[a-z0-9%+/_-]{16,}=*", "${1}[redacted]"),
+    // `--password …`
     (
-        r#"(?ix)
-        \b ( [\w.-]* (?: passw(?:or)?d | passphrase | pwd | secret | token | api[_-]?key
-               | access[_-]?key(?:[_-]?id)? | private[_-]?key | credentials? )
-             \\?["']? \s* [=:]+ \s* )
-        (?: \\" [^"\\]* \\"? | "[^"]*"? | '[^']*'? | [^\s,;&"'\[\\}]+ )"#,
+        r#"(?ix) ( (?:^|[\s"'\[]) --? [\w-]* (?: passw(?:or)?d | passphrase | secret | token
+             | (?:api|access|private|secret|auth)-?key ) \s+ )
+        (?: "[^"]*"? | '[^']*'? | [^\s"'\[-]\S* )"#,
         "${1}[redacted]",
     ),
-    (r"(/ping/)[0-9a-fA-F-]{32,36}", "${1}[redacted]"),
+    // `password=…`, `token: …`, `:secret => …`, `"api_key":"…"`.
+    (
+        r#"(?ix)
+        \b ( [\w.-]* (?: passw(?:or)?d | passphrase | pwd | _pass | secret | token | credentials?
+               | (?: api | private | encryption | signing | master | account | auth )[_-]?key
+               | access[_-]?key(?:[_-]?id)? | secret[_-]?key(?:[_-]?base)? | secret[_-]?value
+               | session[_-]?id )
+             \\?["']? \s* (?: => | [=:]+ ) \s* )
+        (?: \\" (?: [^"\\] | \\\\\\. | \\\\[^\\] | \\[^"\\] )* (?:\\")?
+          | " (?: [^"\\] | \\. )* "?
+          | ' (?: [^'\\] | \\. )* '?
+          | [^\s,;&"'\[\\}] [^\s,;&"'\\}]* )"#,
+        "${1}[redacted]",
+    ),
+    (
+        r#"(?ix) \b ( (?:set-)?cookie \\?["'] \s* (?: => | : ) \s* )
+        (?: \\" [^"\\]* (?:\\")? | " (?: [^"\\] | \\. )* "? | ' (?: [^'\\] | \\. )* '?
+          | \[ [^\]]* \]? )"#,
+        "${1}[redacted]",
+    ),
 ];
 
 #[cfg(test)]
@@ -254,7 +301,7 @@ mod tests {
     #[test]
     fn length_is_bounded_and_the_cut_is_marked() {
         assert_eq!(text("äbcdef", 3), "äbc… [3 more characters]");
-        assert!(name(&"x".repeat(100_000)).len() < 200);
+        assert!(name(&"x".repeat(100_000)).ends_with("… [99872 more characters]"));
         let (long, _) = lines(&["y".repeat(2010)]);
         assert!(long[0].ends_with("… [10 more characters]"), "{}", &long[0][1990..]);
     }
@@ -296,6 +343,60 @@ mod tests {
     }
 
     #[test]
+    fn secrets_are_found_however_they_are_written() {
+        check(":password => 'a b', x", ":password => [redacted], x");
+        check("secret := abc", "secret := [redacted]");
+        check(r#"{"password":"a\"b,c","x":1}"#, r#"{"password":[redacted],"x":1}"#);
+        check(r#"{\"token\":\"a\\\"b\",\"x\":1}"#, r#"{\"token\":[redacted],\"x\":1}"#);
+        for name in [
+            "secret_key",
+            "SECRET_KEY_BASE",
+            "encryption_key",
+            "signing-key",
+            "master_key",
+            "AccountKey",
+            "auth_key",
+            "DB_PASS",
+            "app_secret_value",
+            "session_id",
+        ] {
+            check(&format!("{name}=h[x/1 ok"), &format!("{name}=[redacted] ok"));
+        }
+        check("mysql --password hunter2 -h db", "mysql --password [redacted] -h db");
+        check("run --api-key 'a b' now", "run --api-key [redacted] now");
+        check("amqp://u:p@ss@mq/v ok", "amqp://[redacted]@mq/v ok");
+        check("pg://u:a/b?c#d@db:5432/x", "pg://[redacted]@db:5432/x");
+        check("pg://u:12x/b@db/x", "pg://[redacted]@db/x");
+        check(r#"{"cookie":"a=b; c=d","x":1}"#, r#"{"cookie":[redacted],"x":1}"#);
+        check("cookie=a=b; c=d ok", "cookie=[redacted] ok");
+        check("Authorization: AWS4 Credential=a, Signature=b", "Authorization: [redacted]");
+        check(
+            r#"{"Authorization":["Digest a=\"b\", c"],"x":1}"#,
+            r#"{"Authorization":["[redacted]"],"x":1}"#,
+        );
+        check(r#"authorization="Bearer a" x=1"#, r#"authorization="[redacted]" x=1"#);
+        check("{'Authorization': 'Basic a b', 'x': 1}", "{'Authorization': '[redacted]', 'x': 1}");
+        check("map[Authorization:[Bearer a]]", "map[Authorization:[redacted]");
+        check(r#"{"set-cookie":["a=b","c=d"],"x":1}"#, r#"{"set-cookie":[redacted],"x":1}"#);
+        check(r#"{\"authorization\":\"x y\"}"#, r#"{\"authorization\":\"[redacted]\"}"#);
+        check("?sv=1&sig=abcDEF%2F0123456789%3D&x", "?sv=1&sig=[redacted]&x");
+        check("?X-Amz-Signature=0123abc&x", "?X-Amz-Signature=[redacted]&x");
+        for key in [
+            "SG.0123456789abcdef.0123456789abcdef",
+            "hf_0123456789abcdefghij",
+            "whsec_0123456789abcdef",
+            "dckr_pat_0123456789abcdef",
+            "pypi-AgEIcHlwaS5vcmcCJDAxMjM0NTY3ODk",
+            "glsa_0123456789abcdefghij_01234567",
+            "AGE-SECRET-KEY-1QQQQQQQQQQQQQQQQQQQQ",
+        ] {
+            check(&format!("with {key} ok"), "with [redacted] ok");
+        }
+        check("api.telegram.org/bot12:aB-c/send", "api.telegram.org/bot[redacted]/send");
+        check("discord.com/api/webhooks/1/aB_c ok", "discord.com/api/webhooks/[redacted] ok");
+    }
+
+    #[test]
     fn ordinary_lines_stay_as_they_are() {
         for line in [
             "2026-11-20T10:00:00Z INFO listening on http://0.0.0.0:8080/",
@@ -305,6 +406,17 @@ mod tests {
             "password check passed",
             "-----BEGIN CERTIFICATE-----",
             "basic auth enabled",
+            "GET http://web:8080/users/a@example.org 200",
+            "GET https://example.org/?mail=a@example.org 200",
+            "http://[::1]:8080/a@b ok",
+            "npm install https://registry.npmjs.org/@types/node",
+            "exited with sig=15 sig=SIGTERM",
+            "primary_key=id sort-key: name keyboard: us",
+            "bypass=true compass: north tests pass: 12",
+            "authorization required, cookies=3",
+            "usage: run --token-file PATH",
+            "tokenizer => ready, secretary: Ann",
+            "pypi-server started, hf_hub loaded",
         ] {
             check(line, line);
         }

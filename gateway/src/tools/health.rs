@@ -10,14 +10,17 @@ use serde::{Deserialize, Serialize};
 use super::containers::Summary;
 use super::{counted, hint};
 use crate::arguments::Parameters;
-use crate::budget::Json;
+use crate::budget::{self, Json};
 use crate::collector::{ClientError, Collector};
-use crate::collectors::ask;
-use crate::error::{ToolError, explain};
+use crate::collectors::{ask, error_of_source, fewest};
+use crate::error::ToolError;
 use crate::listed::Listed;
 use crate::server::Gateway;
 use crate::time::show;
 use crate::untrusted::{self, name};
+
+/// Bytes that the refused calls of one collector may take.
+const LIMITATIONS: usize = 1500;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -43,7 +46,7 @@ pub(crate) struct HealthAnswer {
     error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
-    /// Calls the engine refuses, and what does not work for it.
+    /// Calls the engine refuses, and what does not work for it; with several, see sources.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     degraded: Vec<Limitation>,
     /// Over all collectors that answer.
@@ -71,6 +74,10 @@ struct CollectorHealth {
     connected: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// As above; the schema is spelled out only once.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<std::collections::BTreeMap<String, String>>")]
+    degraded: Vec<Limitation>,
 }
 
 #[tool_router(router = health, vis = "pub(super)")]
@@ -113,11 +120,24 @@ impl Examined {
         (!self.health.version.is_empty()).then(|| name(&self.health.version))
     }
 
-    /// Everything it is there for works.
-    fn is_well(&self) -> bool {
+    /// It is heard, reaches its engine and lists its containers.
+    fn works(&self) -> bool {
         let runtime = self.runtime.as_ref();
         runtime.is_ok_and(|runtime| runtime.connected || runtime.runtime == "none")
             && self.containers.is_ok()
+    }
+
+    /// And its engine refuses it nothing.
+    fn is_well(&self) -> bool {
+        self.works() && self.runtime.as_ref().is_ok_and(|runtime| runtime.degraded.is_empty())
+    }
+
+    fn error(&self, name: &str) -> Option<String> {
+        let failed = self.runtime.as_ref().err().or(self.containers.as_ref().err());
+        failed.map(|error| error_of_source(name, error)).or_else(|| {
+            let runtime = self.runtime.as_ref().ok()?;
+            runtime.error.as_deref().map(|error| untrusted::message(error, 200))
+        })
     }
 }
 
@@ -129,6 +149,7 @@ fn shape(
         answers.iter().filter_map(|(_, answer)| answer.as_ref().ok()).collect();
     let silent = answers.len().saturating_sub(answering.len());
     let well = answering.iter().filter(|examined| examined.is_well()).count();
+    let working = answering.iter().filter(|examined| examined.works()).count();
     let status = if answering.is_empty() {
         "down"
     } else if well < answers.len() {
@@ -141,6 +162,14 @@ fn shape(
     let containers = answering.iter().any(|examined| examined.containers.is_ok()).then(|| {
         Summary::of(answering.iter().flat_map(|examined| examined.containers.iter().flatten()))
     });
+    let (sources, rest) = if several || working < answers.len() {
+        let sources = answers.iter().map(|answer| source(answer, several)).collect();
+        let (sources, rest) =
+            fewest(sources, |source: &CollectorHealth| source.ok && source.degraded.is_empty());
+        (Some(sources), rest)
+    } else {
+        (None, None)
+    };
     let unknown = containers.as_ref().map_or(0, Summary::unknown);
     let hint = hint([
         (silent > 0).then(|| {
@@ -151,6 +180,7 @@ fn shape(
             let containers = counted(unknown, "container");
             format!("State unknown for {containers}, because Docker cannot be asked.")
         }),
+        rest,
     ]);
     HealthAnswer {
         status,
@@ -162,28 +192,29 @@ fn shape(
             .and_then(|runtime| runtime.error.as_deref())
             .map(|error| untrusted::message(error, 300)),
         hint,
-        degraded: runtime.map(limitations).unwrap_or_default(),
+        degraded: runtime.filter(|_| !several).map(limitations).unwrap_or_default(),
         containers,
-        sources: (several || silent > 0).then(|| answers.iter().map(source).collect()),
+        sources,
         gateway_version: env!("CARGO_PKG_VERSION"),
     }
 }
 
 fn limitations(runtime: &RuntimeStatus) -> Vec<Limitation> {
-    runtime
+    let limitations = runtime
         .degraded
         .iter()
-        .take(10)
         .map(|limitation| Limitation {
             feature: name(&limitation.feature),
             call: name(&limitation.call),
             error: untrusted::message(&limitation.error, 200),
         })
-        .collect()
+        .collect();
+    budget::fit(limitations, LIMITATIONS).0
 }
 
 fn source(
     (collector, answer): &(Arc<Collector>, Result<Examined, ClientError>),
+    several: bool,
 ) -> CollectorHealth {
     let name = collector.name.clone();
     match answer {
@@ -191,20 +222,18 @@ fn source(
             ok: false,
             version: None,
             connected: None,
-            error: Some(explain(&name, error)),
+            error: Some(error_of_source(&name, error)),
+            degraded: Vec::new(),
             name,
         },
         Ok(examined) => {
-            let runtime = examined.runtime.as_ref();
-            let error = match runtime {
-                Ok(runtime) => runtime.error.as_deref().map(|error| untrusted::message(error, 200)),
-                Err(error) => Some(explain(&name, error)),
-            };
+            let runtime = examined.runtime.as_ref().ok();
             CollectorHealth {
-                ok: examined.is_well(),
+                ok: examined.works(),
                 version: examined.version(),
-                connected: runtime.ok().map(|runtime| runtime.connected),
-                error,
+                connected: runtime.map(|runtime| runtime.connected),
+                error: examined.error(&name),
+                degraded: runtime.filter(|_| several).map(limitations).unwrap_or_default(),
                 name,
             }
         }

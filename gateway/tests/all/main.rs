@@ -10,6 +10,7 @@
 )]
 
 mod fake;
+mod faults;
 mod prompts;
 mod resources;
 mod stdio;

@@ -1,11 +1,17 @@
 //! MCP on a pair of pipes, line by line.
 
+use std::time::Duration;
+
 use maintenant_gateway::stdio::serve_on;
+use rmcp::model::{CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData};
+use rmcp::service::RequestContext;
+use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
 use tokio::io::{
     AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, Lines, ReadHalf, WriteHalf,
 };
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::fake::{Fake, contract, gateway};
@@ -15,20 +21,24 @@ struct Session {
     output: Lines<BufReader<ReadHalf<DuplexStream>>>,
     server: JoinSet<anyhow::Result<()>>,
     stop: CancellationToken,
-    _fake: Fake,
+    _fake: Option<Fake>,
 }
 
 impl Session {
     async fn new() -> Self {
         let fake = Fake::tcp(contract).await;
-        let gateway = gateway(&fake.url);
+        let session = Self::with(gateway(&fake.url));
+        Self { _fake: Some(fake), ..session }
+    }
+
+    fn with(handler: impl ServerHandler) -> Self {
         let (near, far) = tokio::io::duplex(1 << 12);
         let (input, output) = tokio::io::split(far);
         let stop = CancellationToken::new();
         let mut server = JoinSet::new();
-        server.spawn(serve_on(gateway, input, output, stop.clone()));
+        server.spawn(serve_on(handler, input, output, stop.clone()));
         let (output, input) = tokio::io::split(near);
-        Self { input, output: BufReader::new(output).lines(), server, stop, _fake: fake }
+        Self { input, output: BufReader::new(output).lines(), server, stop, _fake: None }
     }
 
     async fn send(&mut self, line: &str) {
@@ -132,6 +142,69 @@ async fn both_eras_are_spoken() {
     let server = &answer["result"]["_meta"]["io.modelcontextprotocol/serverInfo"];
     assert_eq!(server["name"], "maintenant");
     session.end().await;
+}
+
+#[tokio::test]
+async fn the_last_line_needs_no_end() {
+    let mut session = Session::new().await;
+    session.initialize("2025-11-25").await;
+    session.input.write_all(br#"{"jsonrpc":"2.0","id":3,"method":"ping"}"#).await.unwrap();
+    session.input.shutdown().await.unwrap();
+    assert_eq!(session.answer().await["id"], 3);
+    session.server.join_next().await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn messages_before_their_time_do_not_end_the_session() {
+    let mut session = Session::new().await;
+    session.send(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#).await;
+    session.send(r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"x"}}"#).await;
+    session.send(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).await;
+    session.send(r#"{"jsonrpc":"2.0","id":2,"method":"initialize","params":{}}"#).await;
+    let answer = session.answer().await;
+    assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(-32602), &json!(2)));
+    assert!(answer["error"]["message"].as_str().unwrap().contains("initialize"), "{answer}");
+    let answer = session.initialize("2025-11-25").await;
+    assert_eq!(answer["result"]["serverInfo"]["name"], "maintenant");
+    session.end().await;
+}
+
+/// Its tools need as many seconds as their names say.
+struct Slow;
+
+impl ServerHandler for Slow {
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        tokio::time::sleep(Duration::from_secs(request.name.parse().unwrap())).await;
+        Ok(CallToolResult::success(Vec::new()).into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn running_calls_have_ten_seconds_to_finish() {
+    for by_signal in [true, false] {
+        let mut session = Session::with(Slow);
+        session.initialize("2025-11-25").await;
+        for seconds in [3, 9, 29] {
+            let call = json!({"jsonrpc": "2.0", "id": seconds, "method": "tools/call",
+                              "params": {"name": seconds.to_string()}});
+            session.send(&call.to_string()).await;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let started = Instant::now();
+        if by_signal {
+            session.stop.cancel();
+        } else {
+            session.input.shutdown().await.unwrap();
+        }
+        assert_eq!(session.answer().await["id"], 3);
+        assert_eq!(session.answer().await["id"], 9);
+        session.server.join_next().await.unwrap().unwrap().unwrap();
+        assert_eq!(started.elapsed().as_secs(), 10);
+    }
 }
 
 #[tokio::test]

@@ -57,9 +57,9 @@ async fn only_the_given_ca_is_trusted_and_the_client_shows_its_certificate() {
     let trusting = [["--url", &url, "--ca-cert", &server], identity].concat();
     assert_eq!(ask(&trusting).await.unwrap().status, "ok");
     let suspicious = [["--url", &url, "--ca-cert", &client], identity].concat();
-    assert!(matches!(ask(&suspicious).await, Err(ClientError::Unreachable(_))));
+    assert!(matches!(ask(&suspicious).await, Err(ClientError::Untrusted(_))));
     let anonymous = ["--url", &url, "--ca-cert", &server];
-    assert!(matches!(ask(&anonymous).await, Err(ClientError::Unreachable(_))));
+    assert!(matches!(ask(&anonymous).await, Err(ClientError::Untrusted(_))));
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! MCP over real HTTP.
 
+use std::sync::Arc;
+
 use maintenant_gateway::guarded::Guarded;
 use maintenant_gateway::{Collectors, Gateway, http as mcp};
 use maintenant_serve::guard::{BodyLimits, guarded};
@@ -9,9 +11,10 @@ use rmcp::model::{CallToolRequestParams, CallToolResponse, ErrorData};
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::fake::{Fake, config, contract, nobody};
+use crate::fake::{Fake, config, contract, error, nobody};
 
 struct Server {
     url: String,
@@ -287,6 +290,46 @@ async fn an_unknown_tool_and_a_misspelt_argument_are_named() {
 }
 
 #[tokio::test]
+async fn a_known_method_with_params_of_another_shape_is_named() {
+    let (server, _fake) = server().await;
+    let cases = [
+        ("tools/call", json!({"name": "get_health", "arguments": []}), -32602),
+        ("tools/call", json!({"name": 5}), -32602),
+        ("initialize", json!({"protocolVersion": "2025-11-25"}), -32602),
+        ("tools/list", json!([]), -32602),
+        ("tools/cull", json!({}), -32601),
+    ];
+    for (method, params, code) in cases {
+        let body = json!({"jsonrpc": "2.0", "id": 4, "method": method, "params": params});
+        let answer = json(server.post(body.to_string()).send().await.unwrap()).await;
+        assert_eq!((&answer["error"]["code"], &answer["id"]), (&json!(code), &json!(4)), "{body}");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains(method), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_of_the_transport_are_json_rpc_too() {
+    let (server, _fake) = server().await;
+    let ping = r#"{"jsonrpc":"2.0","id":"p","method":"tools/list"}"#;
+    let cases = [
+        ("accept", "text/html", StatusCode::NOT_ACCEPTABLE),
+        ("content-type", "text/plain", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("mcp-protocol-version", "1999-01-01", StatusCode::BAD_REQUEST),
+    ];
+    for (header, value, status) in cases {
+        let mut request = server.post(ping).build().unwrap();
+        let name = http::HeaderName::from_static(header);
+        request.headers_mut().insert(name, value.parse().unwrap());
+        let response = server.client.execute(request).await.unwrap();
+        assert_eq!(response.status(), status, "{header}");
+        let answer = json(response).await;
+        assert_eq!(answer["id"], "p", "{answer}");
+        assert!(answer["error"]["message"].as_str().unwrap().len() > 10, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn other_methods_and_paths_have_the_rest_api_s_envelope() {
     let (server, _fake) = server().await;
     for method in [Method::GET, Method::DELETE, Method::OPTIONS] {
@@ -346,7 +389,16 @@ async fn the_probes_tell_the_process_from_its_collectors() {
     assert_eq!(fake.paths(), Vec::<String>::new(), "liveness asks nobody");
     let ready = server.request(Method::GET, "/readyz").send().await.unwrap();
     assert_eq!(ready.status(), StatusCode::OK);
-    assert_eq!(fake.paths(), ["health"]);
+    assert_eq!(fake.paths(), ["runtime/status"], "what needs the token");
+
+    let closed = Fake::tcp(|path, nth| match path {
+        "health" => contract(path, nth),
+        _ => error(401, "UNAUTHORIZED", "no"),
+    })
+    .await;
+    let server = Server::gateway(&closed.url, &[]).await;
+    let ready = server.request(Method::GET, "/readyz").send().await.unwrap();
+    assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE, "the token is wrong");
 
     let url = format!("prod={},lab={}", fake.url, nobody().await);
     let server = Server::gateway(&url, &[]).await;
@@ -360,8 +412,10 @@ async fn the_probes_tell_the_process_from_its_collectors() {
 }
 
 /// A handler with a fault, and one that never ends.
-#[derive(Clone)]
-struct Faulty;
+#[derive(Clone, Default)]
+struct Faulty {
+    called: Arc<Notify>,
+}
 
 impl ServerHandler for Faulty {
     async fn call_tool(
@@ -370,14 +424,19 @@ impl ServerHandler for Faulty {
         _context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         assert_ne!(request.name, "panic", "as the test wants");
+        self.called.notify_one();
         std::future::pending().await
     }
 }
 
 async fn faulty() -> Server {
+    served(Faulty::default()).await
+}
+
+async fn served(faulty: Faulty) -> Server {
     let drain = Drain::default();
     let settings = config(&["--url", "http://localhost"]).mcp;
-    Server::start(mcp::mcp_routes(Faulty, &settings, &drain.cut), drain).await
+    Server::start(mcp::mcp_routes(faulty, &settings, &drain.cut), drain).await
 }
 
 #[tokio::test]
@@ -394,7 +453,7 @@ async fn a_tool_that_never_ends_is_answered_after_thirty_seconds() {
     let (near, far) = tokio::io::duplex(1 << 12);
     let (client, server) = tokio::join!(
         rmcp::ServiceExt::serve((), near),
-        rmcp::ServiceExt::serve(Guarded(Faulty), far)
+        rmcp::ServiceExt::serve(Guarded(Faulty::default()), far)
     );
     let started = tokio::time::Instant::now();
     let answer = client.unwrap().call_tool(CallToolRequestParams::new("endless")).await.unwrap();
@@ -405,15 +464,16 @@ async fn a_tool_that_never_ends_is_answered_after_thirty_seconds() {
 
 #[tokio::test]
 async fn the_end_of_the_process_cuts_what_never_ends() {
-    let mut server = faulty().await;
+    let faulty = Faulty::default();
+    let mut server = served(faulty.clone()).await;
     let call = json!({"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "x"}});
     let call = server.post(call.to_string()).send();
     let end = async {
+        faulty.called.notified().await;
         server.drain.begin.cancel();
         server.drain.cut.cancel();
         server.task.join_next().await.unwrap().unwrap();
     };
     let (answer, ()) = tokio::join!(call, end);
-    // Whether it was cut or never got in, it did not hang.
     assert!(answer.is_err() || !answer.unwrap().status().is_success());
 }

@@ -2,38 +2,47 @@
 
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::listener::Drain;
 use crate::settings::{EXIT_USAGE, SettingsError};
 
-/// Resolves at SIGTERM or SIGINT and names the signal.
-pub async fn shutdown_signal() -> &'static str {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-    }
+/// SIGTERM and SIGINT, heard from its making on: make it before saying that the program listens, or
+/// an early signal ends the process as the kernel does.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-/// Runs `work` to its end. The first signal begins the drain, the second cuts it short.
-pub async fn drained_by_signals<T>(drain: &Drain, work: impl Future<Output = T>) -> T {
-    tokio::pin!(work);
-    tokio::select! {
-        done = &mut work => return done,
-        signal = shutdown_signal() => tracing::info!("stopping: {signal}, no new connections"),
+impl Signals {
+    pub fn listen() -> std::io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
     }
-    drain.begin.cancel();
-    tokio::select! {
-        done = &mut work => return done,
-        signal = shutdown_signal() => tracing::warn!("stopping: {signal} again, cutting"),
+
+    /// Waits for the next one and names it.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
     }
-    drain.cut.cancel();
-    work.await
+
+    /// Runs `work` to its end. The first signal begins the drain, the second cuts it short.
+    pub async fn drain<T>(mut self, drain: &Drain, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        tokio::select! {
+            done = &mut work => return done,
+            signal = self.next() => tracing::info!("stopping: {signal}, no new connections"),
+        }
+        drain.begin.cancel();
+        tokio::select! {
+            done = &mut work => return done,
+            signal = self.next() => tracing::warn!("stopping: {signal} again, cutting"),
+        }
+        drain.cut.cancel();
+        work.await
+    }
 }
 
 /// Makes aws-lc the one cryptography of the process. The first call wins; later ones do nothing.

@@ -173,6 +173,7 @@ impl Gateway {
         let several = self.collectors().several().then(|| collector.name.clone());
         let hint = hint([
             state_hint(&detail),
+            found.caveat(),
             missing,
             (left_out > 0).then(|| {
                 format!("{left_out} of the state changes asked for were left out for their size.")

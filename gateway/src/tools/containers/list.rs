@@ -127,9 +127,8 @@ impl Gateway {
         for (collector, list) in answers.successes()? {
             entries.extend(list.into_iter().map(|item| Entry::new(&collector.name, item)));
         }
-        let mut page = page(entries, &filter, after.as_ref(), limit, self.collectors().several());
-        page.sources = sources;
-        Ok(Json(page))
+        let several = self.collectors().several();
+        Ok(Json(page(entries, &filter, after.as_ref(), limit, several, sources)))
     }
 }
 
@@ -192,7 +191,8 @@ impl Filter {
         self.state.is_none() && self.health.is_none() && self.group.is_none() && self.name.is_none()
     }
 
-    fn matches(&self, container: &Listed) -> bool {
+    fn matches(&self, entry: &Entry) -> bool {
+        let container = &entry.container;
         self.state.is_none_or(|state| container.state == state)
             && self.health.is_none_or(|verdict| match verdict {
                 Verdict::None => container.health_status.is_none(),
@@ -201,11 +201,14 @@ impl Filter {
             && self.group.as_deref().is_none_or(|wanted| {
                 group_of(container).is_some_and(|group| is_shown_as(group, wanted))
             })
-            && self.name.as_deref().is_none_or(|part| container.name.to_lowercase().contains(part))
+            && self.name.as_deref().is_none_or(|part| {
+                container.name.to_lowercase().contains(part)
+                    || entry.key.1.to_lowercase().contains(part)
+            })
     }
 }
 
-/// Sort key: rank, name, collector, id.
+/// Sort key: rank, name as it is shown, collector, id.
 type Key = (u8, String, String, i64);
 
 struct Entry {
@@ -215,14 +218,14 @@ struct Entry {
 
 impl Entry {
     fn new(collector: &str, container: Listed) -> Self {
-        let key = (rank(&container), container.name.clone(), collector.to_owned(), container.id);
+        let key = (rank(&container), name(&container.name), collector.to_owned(), container.id);
         Self { key, container }
     }
 
     fn row(&self, several: bool) -> ContainerRow {
         let container = &self.container;
         ContainerRow {
-            name: name(&container.name),
+            name: self.key.1.clone(),
             id: container.id.to_string(),
             state: container.state.as_str(),
             health: container.health_status.map(Health::as_str),
@@ -277,10 +280,11 @@ fn page(
     after: Option<&Key>,
     limit: Option<usize>,
     several: bool,
+    (sources, rest_of_sources): (Option<Vec<Source>>, Option<String>),
 ) -> ContainerPage {
     let total = entries.len();
     let mut matching: Vec<Entry> =
-        entries.into_iter().filter(|entry| filter.matches(&entry.container)).collect();
+        entries.into_iter().filter(|entry| filter.matches(entry)).collect();
     matching.sort_by(|a, b| a.key.cmp(&b.key));
     let mut summary = Summary::of(matching.iter().map(|entry| &entry.container));
     summary.matching = (!filter.is_open()).then_some(matching.len());
@@ -290,7 +294,8 @@ fn page(
         matching.partition_point(|entry| entry.key.cmp(after) != Ordering::Greater)
     });
     let rest = matching.get(unseen..).unwrap_or_default();
-    let budget = if limit.is_some() { budget::ITEMS } else { budget::TARGET };
+    let room = budget::ITEMS.saturating_sub(budget::size(&sources));
+    let budget = if limit.is_some() { room } else { room.min(budget::TARGET) };
     let rows: Vec<ContainerRow> =
         rest.iter().take(limit.unwrap_or(DEFAULT_LIMIT)).map(|entry| entry.row(several)).collect();
     let (containers, _) = budget::fit(rows, budget);
@@ -307,9 +312,10 @@ fn page(
             let containers = counted(summary.unknown(), "container");
             format!("State unknown for {containers}: Docker cannot be asked; see get_health.")
         }),
-        next_cursor
-            .is_some()
-            .then(|| format!("{more} more: repeat the call with cursor = next_cursor.")),
+        (more > 0).then(|| match next_cursor {
+            Some(_) => format!("{more} more: repeat the call with cursor = next_cursor."),
+            None => format!("{more} more: narrow the filters to see them."),
+        }),
         (matching.is_empty() && total > 0).then(|| {
             let containers = counted(total, "container");
             format!("No container matches; without filters there are {containers}.")
@@ -318,8 +324,9 @@ fn page(
             "No container is watched; get_health tells whether the collector reaches Docker."
                 .to_owned()
         }),
+        rest_of_sources,
     ]);
-    ContainerPage { summary, hint, containers, next_cursor, sources: None }
+    ContainerPage { summary, hint, containers, next_cursor, sources }
 }
 
 #[cfg(test)]
@@ -345,7 +352,7 @@ mod tests {
     }
 
     fn default_page(count: i64) -> ContainerPage {
-        page(entries(count), &Filter::default(), None, None, false)
+        page(entries(count), &Filter::default(), None, None, false, (None, None))
     }
 
     #[test]
@@ -360,7 +367,14 @@ mod tests {
     fn pages_hold_every_container_once() {
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
-            let page = page(entries(90), &Filter::default(), after.as_ref(), Some(40), false);
+            let page = page(
+                entries(90),
+                &Filter::default(),
+                after.as_ref(),
+                Some(40),
+                false,
+                (None, None),
+            );
             assert_eq!(page.summary.total, 90);
             seen.extend(page.containers.into_iter().map(|row| row.id));
             let Some(text) = page.next_cursor else { break };
@@ -375,7 +389,7 @@ mod tests {
     #[test]
     fn nothing_found_and_nothing_there_are_two_hints() {
         let none = Filter { name: Some("zzz".to_owned()), ..Filter::default() };
-        let empty = page(entries(3), &none, None, None, false);
+        let empty = page(entries(3), &none, None, None, false, (None, None));
         assert_eq!(
             empty.hint.as_deref(),
             Some("No container matches; without filters there are 3 containers.")
@@ -390,11 +404,49 @@ mod tests {
         for entry in &mut entries {
             entry.container.image = "x".repeat(5000);
             entry.container.name = format!("{}{}", "n".repeat(500), entry.container.id);
-            entry.key.1.clone_from(&entry.container.name);
+            entry.key.1 = name(&entry.container.name);
         }
-        let page = page(entries, &Filter::default(), None, None, false);
+        let page = page(entries, &Filter::default(), None, None, false, (None, None));
         assert!(page.containers.len() < 20);
         assert!(page.next_cursor.is_some());
         assert!(serde_json::to_string(&page).unwrap().len() < 6000);
+    }
+
+    #[test]
+    fn a_page_has_room_for_its_sources() {
+        let source =
+            |n| Source { name: format!("host-{n}"), ok: false, error: Some("x".repeat(900)) };
+        let sources = (Some((0..10).map(source).collect()), None);
+        let mut entries = entries(100);
+        for entry in &mut entries {
+            entry.container.image = "x".repeat(300);
+        }
+        let page = page(entries, &Filter::default(), None, Some(100), true, sources);
+        assert!(page.containers.len() > 20);
+        assert!(serde_json::to_string(&page).unwrap().len() <= budget::CAP);
+    }
+
+    #[test]
+    fn what_is_not_shown_is_counted_and_reached_whatever_its_name() {
+        let mut entries = entries(3);
+        for entry in &mut entries {
+            let mut container = entry.container.clone();
+            container.name = "\u{1b}".repeat(40_000);
+            *entry = Entry::new("collector", container);
+        }
+        let page = page(entries, &Filter::default(), None, Some(1), false, (None, None));
+        assert!(page.next_cursor.is_some_and(|cursor| cursor.len() < 1000));
+        assert!(page.hint.unwrap().contains("2 more"));
+    }
+
+    #[test]
+    fn a_name_is_found_as_it_is_shown() {
+        let mut container = entries(1).remove(0).container;
+        container.name = "evil\u{202e}name".to_owned();
+        let entry = Entry::new("collector", container);
+        let filter = |part: &str| Filter { name: Some(part.to_owned()), ..Filter::default() };
+        for part in ["evil\u{202e}", "\\u{202e}name"] {
+            assert!(filter(part).matches(&entry), "{part}");
+        }
     }
 }

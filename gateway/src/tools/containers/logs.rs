@@ -67,6 +67,8 @@ pub(crate) struct LogAnswer {
     truncated: bool,
     /// Likely secrets replaced by [redacted].
     redacted: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    collector: Option<String>,
 }
 
 #[tool_router(router = logs_of_a_container, vis = "pub(super)")]
@@ -100,8 +102,15 @@ impl Gateway {
             Some(listed) => name(&listed.name),
             None => name(&logs.container_name),
         };
-        let shown = usize::try_from(wanted).unwrap_or_default();
-        Ok(Json(shape(container, &logs.lines, logs.truncated, shown, pattern.as_ref())))
+        let asked = Asked {
+            lines: usize::try_from(wanted).unwrap_or_default(),
+            timestamps: query.timestamps.is_some(),
+            pattern,
+        };
+        let mut answer = shape(container, &logs.lines, logs.truncated, &asked);
+        answer.hint = hint([found.caveat(), answer.hint]);
+        answer.collector = self.collectors().several().then(|| found.collector.name.clone());
+        Ok(Json(answer))
     }
 }
 
@@ -172,42 +181,53 @@ fn refused(collector: &str, error: &ClientError) -> ToolError {
     }
 }
 
+struct Asked {
+    lines: usize,
+    timestamps: bool,
+    pattern: Option<Regex>,
+}
+
+impl Asked {
+    /// A search is in what the container wrote, not in the time put before it.
+    fn matches(&self, line: &str) -> bool {
+        let text = if self.timestamps { without_time(line) } else { line };
+        self.pattern.as_ref().is_none_or(|pattern| pattern.is_match(text))
+    }
+}
+
+fn without_time(line: &str) -> &str {
+    let (time, text) = line.split_once(' ').unwrap_or((line, ""));
+    if time.parse::<Timestamp>().is_ok() { text } else { line }
+}
+
 /// The newest lines that match and fit. The search reads what the caller would see, so it cannot
 /// be used to guess what was redacted.
-fn shape(
-    container: String,
-    raw: &[String],
-    more: bool,
-    wanted: usize,
-    pattern: Option<&Regex>,
-) -> LogAnswer {
+fn shape(container: String, raw: &[String], more: bool, asked: &Asked) -> LogAnswer {
     let scanned = raw.len();
     let (lines, redacted) = untrusted::lines(raw);
-    let matching: Vec<String> = match pattern {
-        None => lines,
-        Some(pattern) => lines.into_iter().filter(|line| pattern.is_match(line)).collect(),
-    };
-    let found = matching.len();
+    let matching: Vec<String> = lines.into_iter().filter(|line| asked.matches(line)).collect();
+    let (found, wanted, searched) = (matching.len(), asked.lines, asked.pattern.is_some());
     let skip = found.saturating_sub(wanted);
     let newest: Vec<String> = matching.into_iter().skip(skip).collect();
     let (lines, cut) =
         if newest.is_empty() { (newest, 0) } else { budget::fit_last(newest, budget::ITEMS) };
+    let truncated = more || skip > 0 || cut > 0;
     let hint = hint([
-        (cut > 0).then(|| {
-            let lines = counted(cut, "older line");
-            format!("{lines} cut for size; set until to the first time shown to read on.")
+        (cut > 0).then(|| format!("{} cut for size.", counted(cut, "older line"))),
+        (truncated && !lines.is_empty()).then(|| {
+            let how = if asked.timestamps { "" } else { "repeat with timestamps=true, then " };
+            format!("For older lines {how}set until to the first time shown.")
         }),
-        (skip > 0 && pattern.is_some())
+        (skip > 0 && searched)
             .then(|| format!("{found} lines match; the newest {wanted} are shown.")),
-        (found == 0 && pattern.is_some() && scanned > 0).then(|| {
+        (found == 0 && searched && scanned > 0).then(|| {
             let scanned = counted(scanned, "line");
             format!("No match in {scanned}; set since or until to search another span.")
         }),
         (scanned == 0).then(|| "No lines in this span.".to_owned()),
     ]);
     let returned = lines.len();
-    let truncated = more || skip > 0 || cut > 0;
-    LogAnswer { container, hint, lines, returned, scanned, truncated, redacted }
+    LogAnswer { container, hint, lines, returned, scanned, truncated, redacted, collector: None }
 }
 
 #[cfg(test)]
@@ -217,8 +237,11 @@ mod tests {
     fn check(lines: usize, wanted: usize, grep: Option<&str>) -> LogAnswer {
         let raw =
             (0..lines).map(|n| format!("line {n} {}", if n % 2 == 0 { "Even" } else { "odd" }));
-        let pattern = grep.map(|text| pattern(text).unwrap());
-        shape("web".to_owned(), &raw.collect::<Vec<_>>(), false, wanted, pattern.as_ref())
+        shape("web".to_owned(), &raw.collect::<Vec<_>>(), false, &asked(wanted, grep))
+    }
+
+    fn asked(lines: usize, grep: Option<&str>) -> Asked {
+        Asked { lines, timestamps: false, pattern: grep.map(|text| pattern(text).unwrap()) }
     }
 
     #[test]
@@ -238,7 +261,7 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_cut_from_the_old_end() {
         let raw = (0..1000).map(|n| format!("{n:04} {}", "x".repeat(200))).collect::<Vec<_>>();
-        let answer = shape("web".to_owned(), &raw, false, 1000, None);
+        let answer = shape("web".to_owned(), &raw, false, &asked(1000, None));
         assert!(answer.lines.last().unwrap().starts_with("0999"));
         assert!(answer.truncated && answer.returned < 1000);
         assert!(serde_json::to_string(&answer).unwrap().len() <= budget::CAP);
@@ -247,10 +270,32 @@ mod tests {
 
     #[test]
     fn a_search_cannot_find_what_was_redacted() {
-        let pattern = pattern("hunter2").unwrap();
         let raw = vec!["password=hunter2".to_owned()];
-        let answer = shape("web".to_owned(), &raw, false, 10, Some(&pattern));
+        let answer = shape("web".to_owned(), &raw, false, &asked(10, Some("hunter2")));
         assert_eq!((answer.returned, answer.redacted), (0, 1));
+    }
+
+    #[test]
+    fn a_search_leaves_the_times_out() {
+        let raw = ["2026-05-05T10:00:00Z disk full", "2026-05-05T10:00:01.5Z exit 05", "05 and on"];
+        let raw = raw.map(str::to_owned);
+        let asked = Asked { timestamps: true, ..asked(10, Some("05")) };
+        assert_eq!(shape("web".to_owned(), &raw, false, &asked).lines, raw[1..]);
+    }
+
+    #[test]
+    fn how_to_read_on_is_said_whenever_there_are_older_lines() {
+        let raw = ["2026-05-05T10:00:00Z a".to_owned()];
+        let hint = |more, timestamps| {
+            let asked = Asked { timestamps, ..asked(1, None) };
+            shape("web".to_owned(), &raw, more, &asked).hint
+        };
+        assert_eq!(hint(false, true), None);
+        assert_eq!(
+            hint(true, true).as_deref(),
+            Some("For older lines set until to the first time shown.")
+        );
+        assert!(hint(true, false).unwrap().contains("repeat with timestamps=true"));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::is_shown_as;
 use crate::collector::{ClientError, Collector};
-use crate::collectors::{Answers, ask};
+use crate::collectors::{Answers, DEADLINE, ask_until, names_of};
 use crate::error::{ToolError, nearest};
 use crate::listed::Listed;
 use crate::server::Gateway;
@@ -20,6 +22,18 @@ pub(super) struct Resolved {
     pub(super) id: i64,
     /// `None`: not in the list, so archived or ignored; readable by its id all the same.
     pub(super) listed: Option<Listed>,
+    /// Collectors that did not answer.
+    silent: Vec<String>,
+}
+
+impl Resolved {
+    /// What a `hint` says of collectors that were not asked.
+    pub(super) fn caveat(&self) -> Option<String> {
+        (!self.silent.is_empty()).then(|| {
+            let silent = names_of(&self.silent);
+            format!("Not asked, for they do not answer, and may have one of this name: {silent}.")
+        })
+    }
 }
 
 impl Gateway {
@@ -37,11 +51,15 @@ impl Gateway {
             ));
         }
         let collectors = self.collectors().choose(collector)?;
-        let answers =
-            ask(collectors.clone(), |collector| async move { collector.containers().await }).await;
-        let silent = silent(&answers);
+        // Both questions below share one span of time.
+        let end = Instant::now() + DEADLINE;
+        let lists = |collector: Arc<Collector>| async move { collector.containers().await };
+        let answers = ask_until(end, collectors, lists).await;
+        let mut silent = silent(&answers);
+        let mut answering = Vec::new();
         let mut known: Vec<(Arc<Collector>, Listed)> = Vec::new();
         for (collector, list) in answers.successes()? {
+            answering.push(collector.clone());
             known.extend(list.into_iter().map(|container| (collector.clone(), container)));
         }
         match choose(wanted, &known) {
@@ -49,7 +67,8 @@ impl Gateway {
                 let Some((collector, container)) = known.into_iter().nth(at) else {
                     return Err(ToolError::new("The list of containers changed; try again."));
                 };
-                return Ok(Resolved { collector, id: container.id, listed: Some(container) });
+                let id = container.id;
+                return Ok(Resolved { collector, id, listed: Some(container), silent });
             }
             Choice::Several(found) => {
                 let found = found.into_iter().filter_map(|at| known.get(at));
@@ -58,24 +77,49 @@ impl Gateway {
             Choice::None => {}
         }
         if let Ok(id) = wanted.parse::<i64>() {
-            let answers =
-                ask(collectors, |collector| async move { collector.container(id).await }).await;
-            let mut found = answers.0.into_iter().filter(|(_, answer)| answer.is_ok());
-            match (found.next(), found.next()) {
-                (Some((collector, _)), None) => {
-                    return Ok(Resolved { collector, id, listed: None });
+            let found = with_id(end, answering, id).await?;
+            silent.extend(found.silent);
+            match found.collectors.as_slice() {
+                [] => {}
+                [collector] => {
+                    let collector = collector.clone();
+                    return Ok(Resolved { collector, id, listed: None, silent });
                 }
-                (Some(_), Some(_)) => {
+                _ => {
                     return Err(ToolError::new(format!(
                         "Several collectors have a container with id {id}; repeat the call with \
                          `collector`."
                     )));
                 }
-                _ => {}
             }
         }
         Err(unknown(wanted, known.iter().map(|(_, container)| container), &silent))
     }
+}
+
+struct WithId {
+    collectors: Vec<Arc<Collector>>,
+    silent: Vec<String>,
+}
+
+/// Who has a container of this id, listed or not. An error, if nobody could say.
+async fn with_id(
+    end: Instant,
+    collectors: Vec<Arc<Collector>>,
+    id: i64,
+) -> Result<WithId, ToolError> {
+    let answers = ask_until(end, collectors, |collector| async move {
+        match collector.container(id).await {
+            Ok(_) => Ok(true),
+            Err(ClientError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    })
+    .await;
+    let silent = silent(&answers);
+    let answers = answers.successes()?.into_iter();
+    let collectors = answers.filter(|(_, found)| *found).map(|(collector, _)| collector).collect();
+    Ok(WithId { collectors, silent })
 }
 
 enum Choice {
@@ -84,15 +128,15 @@ enum Choice {
     None,
 }
 
-/// The first way of naming a container that fits any decides.
+/// The first way of naming a container that fits any decides; an id and a name are one way, for
+/// a container may be called by a number.
 fn choose(wanted: &str, known: &[(Arc<Collector>, Listed)]) -> Choice {
     let prefix = wanted.to_ascii_lowercase();
     let is_prefix =
         prefix.len() >= SHORTEST_PREFIX && prefix.bytes().all(|b| b.is_ascii_hexdigit());
     let bare = wanted.strip_prefix('/').unwrap_or(wanted);
-    let ways: [&dyn Fn(&Listed) -> bool; 4] = [
-        &|container| container.id.to_string() == wanted,
-        &|container| is_shown_as(&container.name, bare),
+    let ways: [&dyn Fn(&Listed) -> bool; 3] = [
+        &|container| container.id.to_string() == wanted || is_shown_as(&container.name, bare),
         &|container| is_prefix && container.external_id.starts_with(&prefix),
         &|container| is_shown_as(&container.orchestration_unit, bare),
     ];
@@ -124,7 +168,8 @@ fn ambiguous<'a>(
             format!("{} (id {}{place})", quoted(&container.name), container.id)
         })
         .collect();
-    let how = if several { "the id and `collector` of one" } else { "the id of one" };
+    let how = "the id, name or Docker id that only one has";
+    let how = if several { format!("{how}, and its `collector`") } else { how.to_owned() };
     ToolError::new(format!(
         "{} fits several containers: {}. Repeat the call with {how}.",
         quoted(wanted),
@@ -148,7 +193,7 @@ fn unknown<'a>(
     let silent = if silent.is_empty() {
         String::new()
     } else {
-        format!(" Not asked, because they do not answer: {}.", silent.join(", "))
+        format!(" Not asked, because they do not answer: {}.", names_of(silent))
     };
     ToolError::new(format!(
         "There is no container {}.{nearest}{silent} list_containers shows all of them; its `name` \
