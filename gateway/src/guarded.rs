@@ -312,8 +312,9 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         context: RequestContext<RoleServer>,
     ) -> Result<CustomResult, ErrorData> {
         match misshapen(&request) {
-            Some(fault) => Err(fault),
-            None => self.0.on_custom_request(request, context).await,
+            // Since 2026-07-28 `initialize` is no method any more.
+            Some(fault) if request.method != "initialize" || !is_modern(&context) => Err(fault),
+            _ => self.0.on_custom_request(request, context).await,
         }
     }
 
