@@ -20,6 +20,8 @@ const FRAME_BYTES: usize = 4 << 20;
 const ANSWER_BYTES: usize = 8 << 20;
 /// Docker counts pieces where we count lines: asked for in addition.
 const TAIL_SLACK: usize = 64;
+/// Messages of a second, deeper reading.
+pub const DEEP: usize = 20_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogStream {
@@ -48,24 +50,34 @@ pub struct LogLine {
 /// The newest `lines` lines that match, oldest first, both streams in the order of their times.
 /// Also says whether older ones were left out.
 ///
-/// Docker takes its tail first and leaves out other streams and later lines afterwards: where that
-/// leaves too little, more is read.
+/// Docker counts its tail in messages, before other streams and later lines are left out. So both
+/// streams are read up to now and chosen from here; where that leaves too few lines and there is
+/// more to read, more is read, down to `query.tail`.
 pub async fn read(
     docker: &Docker,
     id: &str,
     query: LogsQuery,
     lines: usize,
 ) -> Result<(Vec<LogLine>, bool), DockerError> {
-    let thinned = query.until.is_some() || !(query.stdout && query.stderr);
-    let more: &[Tail] = if thinned { &[Tail::Lines(20_000), Tail::All] } else { &[] };
-    let mut answer = read_tail(docker, id, &query, lines, Tail::Lines(lines + TAIL_SLACK)).await?;
-    for tail in more {
-        if answer.0.len() >= lines {
-            break;
+    for messages in [lines + TAIL_SLACK, DEEP] {
+        let answer = read_tail(docker, id, &query, lines, Tail::Lines(messages)).await?;
+        let deepest = query.tail == Tail::Lines(messages);
+        if answer.lines.len() >= lines || answer.messages < messages || deepest {
+            let truncated = answer.dropped || answer.messages >= messages;
+            return Ok((answer.lines, truncated));
         }
-        answer = read_tail(docker, id, &query, lines, *tail).await?;
     }
-    Ok(answer)
+    let answer = read_tail(docker, id, &query, lines, Tail::All).await?;
+    Ok((answer.lines, answer.dropped))
+}
+
+/// What one reading gave.
+struct Reading {
+    lines: Vec<LogLine>,
+    /// Messages Docker sent, whether they were wanted or not.
+    messages: usize,
+    /// More lines matched than were asked for.
+    dropped: bool,
 }
 
 async fn read_tail(
@@ -74,13 +86,20 @@ async fn read_tail(
     query: &LogsQuery,
     lines: usize,
     tail: Tail,
-) -> Result<(Vec<LogLine>, bool), DockerError> {
-    let mut body = docker.logs(id, &LogsQuery { tail, follow: false, ..query.clone() })?;
+) -> Result<Reading, DockerError> {
+    let all_of_it =
+        LogsQuery { tail, follow: false, stdout: true, stderr: true, until: None, ..*query };
+    let mut body = docker.logs(id, &all_of_it)?;
     let wanted = |line: &LogLine| {
-        line.at.is_none_or(|at| {
-            query.since.is_none_or(|since| at >= since)
-                && query.until.is_none_or(|until| at <= until)
-        })
+        let stream = match line.stream {
+            LogStream::Stdout => query.stdout,
+            LogStream::Stderr => query.stderr,
+        };
+        stream
+            && line.at.is_none_or(|at| {
+                query.since.is_none_or(|since| at >= since)
+                    && query.until.is_none_or(|until| at <= until)
+            })
     };
     let mut decoder = Decoder::default();
     let mut all = Vec::new();
@@ -99,6 +118,7 @@ async fn read_tail(
             bytes = drop_oldest(&mut all, ANSWER_BYTES);
         }
     }
+    let messages = decoder.messages;
     all.extend(decoder.finish().into_iter().filter(wanted));
     // Stable: lines of one moment keep the order in which Docker sent them.
     all.sort_by_key(|line| line.at);
@@ -106,8 +126,8 @@ async fn read_tail(
     drop_oldest(&mut all, ANSWER_BYTES);
     let excess = all.len().saturating_sub(lines);
     all.drain(..excess);
-    let truncated = dropped || all.len() < before || before >= lines;
-    Ok((all, truncated))
+    dropped |= all.len() < before;
+    Ok(Reading { lines: all, messages, dropped })
 }
 
 /// Keeps the newest lines within `limit` bytes and says how many bytes they have.
@@ -157,6 +177,8 @@ pub struct Decoder {
     kind: Kind,
     stdout: Joiner,
     stderr: Joiner,
+    /// Messages so far: lines, or pieces of long ones.
+    messages: usize,
 }
 
 /// Each message begins with its time because it is always asked for, and a time begins with a
@@ -211,6 +233,7 @@ impl Decoder {
                 break;
             }
             let frame = self.buffer.split_to(8 + length);
+            self.messages += 1;
             let payload = frame.get(8..).unwrap_or_default();
             match kind {
                 2 => self.stderr.piece(payload, LogStream::Stderr, lines),
@@ -238,6 +261,7 @@ impl Decoder {
                 (None, None) => return,
             };
             let part = self.buffer.split_to(length);
+            self.messages += 1;
             self.stdout.piece(&part, LogStream::Stdout, lines);
         }
     }

@@ -66,6 +66,8 @@ impl Facts {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartPolicy {
+    /// Not inspected yet: events and lists do not tell it.
+    Unknown,
     No,
     Always,
     UnlessStopped,
@@ -265,7 +267,7 @@ pub fn apply(
 fn state_after(exit: Exit, requested: bool, policy: RestartPolicy) -> State {
     let again = !requested
         && match policy {
-            RestartPolicy::No => false,
+            RestartPolicy::Unknown | RestartPolicy::No => false,
             RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
             RestartPolicy::OnFailure(_) => exit.code != 0,
         };
@@ -274,8 +276,8 @@ fn state_after(exit: Exit, requested: bool, policy: RestartPolicy) -> State {
 
 /// `completed` is for exit code 0 under a policy that lets it rest; all else that ended is `exited`.
 fn resting_state(exit: Exit, policy: RestartPolicy) -> State {
-    let rests = matches!(policy, RestartPolicy::No | RestartPolicy::OnFailure(_));
-    if exit.code == 0 && rests { State::Completed } else { State::Exited }
+    let goes_on = matches!(policy, RestartPolicy::Always | RestartPolicy::UnlessStopped);
+    if exit.code == 0 && !goes_on { State::Completed } else { State::Exited }
 }
 
 /// The container with facts an inspection told, whatever its state has become since. Events are heard
@@ -284,9 +286,8 @@ pub fn learn(container: &Container, facts: &Facts) -> (Container, Option<Transit
     let mut next = container.clone();
     next.facts = facts.clone();
     next.identity = facts.identity();
-    let policy_changed = container.facts.restart_policy != facts.restart_policy;
-    let (Some(exit), Some(id), true) = (container.exit, container.pending.end, policy_changed)
-    else {
+    let was_unknown = container.facts.restart_policy == RestartPolicy::Unknown;
+    let (Some(exit), Some(id), true) = (container.exit, container.pending.end, was_unknown) else {
         return (next, None);
     };
     let requested = exit.reason == ExitReason::Requested;

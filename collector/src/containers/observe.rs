@@ -62,7 +62,7 @@ fn no_facts(labels: Labels) -> Facts {
         image: String::new(),
         labels,
         has_health_check: false,
-        restart_policy: RestartPolicy::No,
+        restart_policy: RestartPolicy::Unknown,
         stop_signal: SIGTERM,
         restart_count: 0,
         error_detail: String::new(),

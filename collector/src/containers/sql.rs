@@ -63,6 +63,7 @@ fn save_container(tx: &Connection, container: &Container) -> rusqlite::Result<()
     let labels = &facts.labels;
     let compose = labels.compose.as_ref();
     let (policy, limit) = match facts.restart_policy {
+        RestartPolicy::Unknown => ("", 0),
         RestartPolicy::No => ("no", 0),
         RestartPolicy::Always => ("always", 0),
         RestartPolicy::UnlessStopped => ("unless-stopped", 0),
@@ -460,7 +461,8 @@ fn container(row: &Row<'_>) -> rusqlite::Result<Container> {
                 "always" => RestartPolicy::Always,
                 "unless-stopped" => RestartPolicy::UnlessStopped,
                 "on-failure" => RestartPolicy::OnFailure(row.get("restart_limit")?),
-                _ => RestartPolicy::No,
+                "no" => RestartPolicy::No,
+                _ => RestartPolicy::Unknown,
             },
             stop_signal: row.get("stop_signal")?,
             restart_count: row.get("restart_count")?,

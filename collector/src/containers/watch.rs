@@ -669,7 +669,8 @@ impl Watch {
             stdout: true,
             stderr: true,
             follow: false,
-            tail: Tail::All,
+            // Not all of a log that may be very large: a loop ends often.
+            tail: Tail::Lines(logs::DEEP),
             since: container.pending.previous_end,
             // An end is dated after its last line, and cut to a millisecond.
             until: transition.at.checked_add(SignedDuration::from_millis(1)).ok(),

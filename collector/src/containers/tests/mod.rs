@@ -296,18 +296,28 @@ fn labels_are_read_and_bad_ones_keep_their_default() {
 #[test]
 fn an_end_told_before_the_policy_was_known_is_corrected_by_the_facts() {
     let facts = facts("web", RestartPolicy::Always);
-    let (mut ended, _) = play(running(NO), "die=7");
+    let (mut ended, _) = play(running(RestartPolicy::Unknown), "die=7");
     ended.pending.end = Some(1);
     let (after, correction) = learn(&ended, &facts);
     assert_eq!(after.state, State::Restarting);
     assert_eq!(correction.map(|c| (c.id, c.new_state)), Some((1, State::Restarting)));
 
-    let (mut again, _) = play(running(NO), "die=7 start");
+    let (mut again, _) = play(running(RestartPolicy::Unknown), "die=7 start");
     again.pending.end = Some(1);
     let (after, correction) = learn(&again, &facts);
     assert_eq!(after.state, State::Running);
     assert_eq!(correction.map(|c| (c.id, c.new_state)), Some((1, State::Restarting)));
     assert!(learn(&after, &facts).1.is_none(), "corrected once");
+}
+
+#[test]
+fn a_policy_changed_by_its_user_does_not_rewrite_an_old_end() {
+    for events in ["die=7", "die=7 start"] {
+        let (mut container, _) = play(running(NO), events);
+        container.pending.end = Some(1);
+        let (after, correction) = learn(&container, &facts("web", RestartPolicy::Always));
+        assert_eq!((after.state, correction), (container.state, None), "after `{events}`");
+    }
 }
 
 #[test]
