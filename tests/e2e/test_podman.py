@@ -11,6 +11,7 @@ from support.docker import Docker
 from support.podman import Podman
 from support.programs import workshop
 from support.tools import described, health, listed, log_lines
+from support.wait import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +43,17 @@ def names(podman: Docker, watched: System) -> dict[str, str]:
     """One that runs, one that crashed, one that was stopped, one that is gone."""
     names = {word: podman.name(word) for word in ("running", "crashed", "stopped", "removed")}
     podman.shell(names["running"], "echo hello; echo oops >&2; sleep 86400")
-    podman.shell(names["crashed"], "sleep 1; exit 3")
+    # It crashes when told to, so that on a slow machine too it is seen running before.
+    told = "trap 'exit 3' WINCH; echo ready; while true; do sleep 0.1; done"
+    crashed = podman.shell(names["crashed"], told)
     stopped = podman.run(names["stopped"])
     removed = podman.run(names["removed"])
     rest = watched.rest
-    for word in ("running", "stopped", "removed"):
+    for word in names:
         rest.until(names[word], state="running")
+    row = rest.expect(names["crashed"])["id"]
+    wait_until(lambda: rest.logs(row) == ["ready"], "the signal is waited for")
+    podman.kill(crashed, "WINCH")
     podman.stop(stopped, grace=0)
     podman.remove(removed)
     rest.until(names["stopped"], state="exited")
