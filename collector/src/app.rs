@@ -23,10 +23,16 @@ use crate::containers::sql;
 use crate::containers::watch::{Periods, Watch, Watched};
 use crate::http::events::EventBus;
 use crate::http::{AppState, router};
+use crate::net::Net;
+use crate::net::guard::Guard;
+use crate::net::tls::Trust;
+use crate::problems::Problems;
 use crate::runtime::{self, Runtime, RuntimeState};
+use crate::spine::Spine;
 use crate::store::retention::{Keep, Retention};
 use crate::store::{Lock, Store, Writer};
 use crate::tasks::{Backoff, Supervisor};
+use crate::{certificates, endpoints, heartbeats};
 
 const JOB_GRACE: Duration = Duration::from_secs(5);
 
@@ -94,11 +100,35 @@ impl Collector {
         };
         let retention = Retention { store: store.clone(), keeps: KEEPS.into() };
         supervisor.every(Duration::from_hours(1), retention);
+        let spine = Spine {
+            store: store.clone(),
+            events: events.clone(),
+            runtime: runtime.clone(),
+            inventory: watched.inventory.clone(),
+            net: Net::new(
+                Guard::new(config.probes.allowed.clone()),
+                Trust::load(config.probes.ca_cert.as_deref())
+                    .context("MAINTENANT_PROBE_CA_CERT")?,
+            ),
+            problems: Problems::new(events.clone()),
+        };
+        let (endpoints, tls_targets) =
+            endpoints::start(&spine, &mut supervisor, config.endpoints.clone(), now).await?;
+        let certificates = certificates::start(&spine, &mut supervisor, tls_targets, now).await?;
+        let settings = heartbeats::Settings {
+            trusted_proxies: config.trusted_proxies.clone(),
+            base_url: config.base_url.clone(),
+        };
+        let heartbeats = heartbeats::start(&spine, &mut supervisor, settings, now).await?;
         let state = AppState {
             store,
             events,
             runtime,
             containers: Containers::new(watched),
+            endpoints,
+            heartbeats,
+            certificates,
+            problems: spine.problems,
             jobs: supervisor.statuses(),
             edition: config.edition,
             organisation_name: config.organisation_name.as_str().into(),

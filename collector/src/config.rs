@@ -1,16 +1,19 @@
 //! Settings of the collector. Every option is taken as text and validated here, so that one run
 //! reports every fault.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
+use ipnet::IpNet;
 use maintenant_serve::args::{ListenArgs, LogArgs, Logging, TokenArgs};
 use maintenant_serve::guard::{AllowedHosts, without_port};
 use maintenant_serve::settings::{self, Address, Faults, Secret, SettingsError};
 use maintenant_serve::tls::TlsFiles;
 
 use crate::docker::{DEFAULT_HOST, Host};
+use crate::endpoints::{self, file::FileEndpoint};
 
 /// Watches Docker and serves what it sees as REST under /api/v1.
 #[derive(Debug, Parser)]
@@ -65,6 +68,18 @@ pub struct CollectorArgs {
     /// Use TLS for a tcp:// engine (any value but 0 or empty)
     #[arg(long, env = "DOCKER_TLS_VERIFY", global = true)]
     pub docker_tls_verify: Option<String>,
+    /// TOML file that declares endpoints
+    #[arg(long, env = "MAINTENANT_CONFIG", value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Networks that may be probed though they are link-local or metadata addresses, comma list
+    #[arg(long, env = "MAINTENANT_ALLOWED_TARGETS", value_name = "NETWORKS", global = true)]
+    pub allowed_targets: Option<String>,
+    /// PEM file of certificate authorities that probes trust besides the system's
+    #[arg(long, env = "MAINTENANT_PROBE_CA_CERT", value_name = "FILE", global = true)]
+    pub probe_ca_cert: Option<PathBuf>,
+    /// Proxies whose X-Forwarded-For is believed, comma list of addresses and networks
+    #[arg(long, env = "MAINTENANT_TRUSTED_PROXIES", value_name = "NETWORKS", global = true)]
+    pub trusted_proxies: Option<String>,
     /// community or extended
     #[arg(long, env = "MAINTENANT_EDITION", default_value = "community", global = true)]
     pub edition: String,
@@ -82,8 +97,23 @@ pub struct Config {
     pub db: PathBuf,
     /// The engine to watch; `None` watches nothing.
     pub docker: Option<Host>,
+    pub probes: Probes,
+    /// Endpoints of the file of `MAINTENANT_CONFIG`.
+    pub endpoints: Vec<FileEndpoint>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Where the public reaches this server: pings are sent there.
+    pub base_url: String,
     pub edition: Edition,
     pub organisation_name: String,
+}
+
+/// What endpoints and certificates are probed with.
+#[derive(Debug, Clone, Default)]
+pub struct Probes {
+    /// Exceptions from what is never probed.
+    pub allowed: Vec<IpNet>,
+    pub ca_cert: Option<PathBuf>,
 }
 
 /// Who may ask, and from where.
@@ -157,6 +187,25 @@ impl CollectorArgs {
                 cors_origins: origins.into(),
             },
             db: database_path(&self.db, faults),
+            probes: Probes {
+                allowed: networks(
+                    self.allowed_targets.as_deref(),
+                    "MAINTENANT_ALLOWED_TARGETS",
+                    faults,
+                ),
+                ca_cert: self.probe_ca_cert.clone(),
+            },
+            endpoints: self
+                .config
+                .as_deref()
+                .map(|path| endpoints::file::read(path, faults))
+                .unwrap_or_default(),
+            trusted_proxies: networks(
+                self.trusted_proxies.as_deref(),
+                "MAINTENANT_TRUSTED_PROXIES",
+                faults,
+            ),
+            base_url: listen.base_url.to_string().trim_end_matches('/').to_owned(),
             docker: docker(self, faults),
             edition: faults.or(Edition::Community, "MAINTENANT_EDITION", edition),
             organisation_name: self.organisation_name.clone(),
@@ -193,6 +242,18 @@ pub fn local_socket(database: &Path) -> PathBuf {
     let mut path = database.as_os_str().to_owned();
     path.push(".sock");
     path.into()
+}
+
+/// A comma list of networks; a bare address is a network of one.
+fn networks(text: Option<&str>, name: &str, faults: &mut Faults) -> Vec<IpNet> {
+    let parse = |text: &String| {
+        text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+            format!("`{text}` is no network; use forms such as 10.0.0.0/8, 192.0.2.1 or fd00::/8")
+        })
+    };
+    let parts = settings::list(text.unwrap_or_default());
+    let parsed = parts.iter().map(parse).collect::<Result<Vec<_>, _>>();
+    faults.or(Vec::new(), name, parsed)
 }
 
 fn docker(args: &CollectorArgs, faults: &mut Faults) -> Option<Host> {
@@ -242,6 +303,8 @@ mod tests {
             "--docker-host=ftp://x",
             "--db=/no/such/folder/m.db",
             "--tls-cert=x.pem",
+            "--allowed-targets=everything",
+            "--trusted-proxies=10.0.0.0/33",
         ]);
         for name in [
             "MAINTENANT_ADDR",
@@ -251,6 +314,8 @@ mod tests {
             "DOCKER_HOST",
             "MAINTENANT_DB",
             "MAINTENANT_TLS_CERT",
+            "MAINTENANT_ALLOWED_TARGETS",
+            "MAINTENANT_TRUSTED_PROXIES",
         ] {
             assert!(text.contains(name), "{name} is missing from: {text}");
         }

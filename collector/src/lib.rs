@@ -1,16 +1,23 @@
 //! The collector: owns the connection to Docker, stores what it sees in SQLite and serves REST.
 //!
-//! `app` is the only module that knows every other one. A dimension (`containers`, …) is a folder
-//! of its own; dimensions share the spine (`store`, `tasks`, `docker`, `http`) and do not import
-//! each other.
+//! `app` is the only module that knows every other one. A dimension (`containers`, `endpoints`, …) is
+//! a folder of its own; dimensions share the spine (`store`, `tasks`, `docker`, `net`, `http`) and do
+//! not import each other, but for the snapshot of what runs (`containers::inventory`).
 
 pub mod app;
+pub mod certificates;
 pub mod config;
 pub mod containers;
 pub mod docker;
+pub mod endpoints;
+pub mod heartbeats;
 pub mod http;
+pub mod net;
+pub mod problems;
 pub mod runtime;
+pub mod spine;
 pub mod store;
 pub mod tasks;
+pub mod uptime;
 
 pub use store::backup::backup;

@@ -17,7 +17,16 @@ pub struct Labels {
     /// `maintenant.alert.channels`, normalised to `a,b`
     pub alert_channels: String,
     pub compose: Option<Compose>,
+    /// All labels that ask for something to be watched, as written, for the dimensions that do it:
+    /// [`WATCHED`].
+    pub watched: BTreeMap<String, String>,
 }
+
+/// Beginnings of the labels that other dimensions read.
+const WATCHED: [&str; 2] = ["maintenant.endpoint.", "maintenant.tls."];
+/// More labels, and longer values, are not kept.
+const MOST_WATCHED: usize = 256;
+const LONGEST_WATCHED: usize = 4096;
 
 /// A container's place in a Compose project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +47,7 @@ impl Default for Labels {
             restart_threshold: 3,
             alert_channels: String::new(),
             compose: None,
+            watched: BTreeMap::new(),
         }
     }
 }
@@ -68,6 +78,15 @@ impl Labels {
                 .collect::<Vec<_>>()
                 .join(","),
             compose: compose(get),
+            watched: labels
+                .iter()
+                .filter(|(name, value)| {
+                    WATCHED.iter().any(|beginning| name.starts_with(beginning))
+                        && name.len() + value.len() <= LONGEST_WATCHED
+                })
+                .take(MOST_WATCHED)
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
         }
     }
 }

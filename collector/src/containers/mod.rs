@@ -16,7 +16,6 @@ pub mod model;
 pub mod observe;
 pub mod routes;
 pub mod sql;
-pub mod uptime;
 pub mod watch;
 
 #[cfg(test)]

@@ -25,13 +25,14 @@ use utoipa_axum::routes;
 use super::inventory::{group, to_wire};
 use super::logs::{self, LogLine};
 use super::model::Container;
+use super::sql;
 use super::watch::{LOGS_FEATURE, Watched};
-use super::{sql, uptime};
 use crate::docker::{Docker, DockerError, LogsQuery, Tail};
 use crate::http::AppState;
 use crate::http::error::ApiError;
 use crate::http::events;
 use crate::http::extract::{Id, Query, moment, number};
+use crate::uptime;
 
 /// Log streams open at once; each holds a connection to the engine.
 const LOG_STREAMS: usize = 64;
@@ -189,6 +190,7 @@ async fn get_container(
         finished_at: wire.finished_at,
         uptime: percents,
         uptime_coverage: coverages,
+        config_problems: app.problems.of(id),
     }))
 }
 

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, named_params};
 
 use super::labels::{Compose, Labels};
 use super::model::{Container, Exit, Facts, Pending, RestartPolicy, Transition, is_up};
-use super::uptime::Span;
+use crate::uptime::Span;
 
 /// Up to here the stored states were seen to hold.
 const OBSERVED_UNTIL: &str = "docker_observed_until";
@@ -73,14 +73,14 @@ fn save_container(tx: &Connection, container: &Container) -> rusqlite::Result<()
         "INSERT INTO containers (
              id, identity, external_id, name, image, state, health, has_health_check,
              compose_project, compose_service, compose_working_dir, custom_group, is_ignored,
-             alert_severity, restart_threshold, alert_channels, restart_policy, restart_limit,
-             stop_signal, restart_count, exit_code, exit_signal, exit_reason, oom_killed,
+             alert_severity, restart_threshold, alert_channels, watched_labels, restart_policy,
+             restart_limit, stop_signal, restart_count, exit_code, exit_signal, exit_reason, oom_killed,
              error_detail, started_at, finished_at, first_seen_at, last_state_change_at, archived_at
          ) VALUES (
              :id, :identity, :external_id, :name, :image, :state, :health, :has_health_check,
              :compose_project, :compose_service, :compose_working_dir, :custom_group, :is_ignored,
-             :alert_severity, :restart_threshold, :alert_channels, :restart_policy, :restart_limit,
-             :stop_signal, :restart_count, :exit_code, :exit_signal, :exit_reason, :oom_killed,
+             :alert_severity, :restart_threshold, :alert_channels, :watched_labels, :restart_policy,
+             :restart_limit, :stop_signal, :restart_count, :exit_code, :exit_signal, :exit_reason, :oom_killed,
              :error_detail, :started_at, :finished_at, :first_seen_at, :last_state_change_at,
              :archived_at
          ) ON CONFLICT (id) DO UPDATE SET
@@ -93,7 +93,9 @@ fn save_container(tx: &Connection, container: &Container) -> rusqlite::Result<()
              custom_group = excluded.custom_group, is_ignored = excluded.is_ignored,
              alert_severity = excluded.alert_severity,
              restart_threshold = excluded.restart_threshold,
-             alert_channels = excluded.alert_channels, restart_policy = excluded.restart_policy,
+             alert_channels = excluded.alert_channels,
+             watched_labels = excluded.watched_labels,
+             restart_policy = excluded.restart_policy,
              restart_limit = excluded.restart_limit, stop_signal = excluded.stop_signal,
              restart_count = excluded.restart_count, exit_code = excluded.exit_code,
              exit_signal = excluded.exit_signal, exit_reason = excluded.exit_reason,
@@ -119,6 +121,7 @@ fn save_container(tx: &Connection, container: &Container) -> rusqlite::Result<()
         ":alert_severity": labels.alert_severity,
         ":restart_threshold": labels.restart_threshold,
         ":alert_channels": labels.alert_channels,
+        ":watched_labels": serde_json::to_string(&labels.watched).unwrap_or_default(),
         ":restart_policy": policy,
         ":restart_limit": limit,
         ":stop_signal": facts.stop_signal,
@@ -454,6 +457,7 @@ fn container(row: &Row<'_>) -> rusqlite::Result<Container> {
                 alert_severity: text("alert_severity")?,
                 restart_threshold: row.get("restart_threshold")?,
                 alert_channels: text("alert_channels")?,
+                watched: serde_json::from_str(&text("watched_labels")?).unwrap_or_default(),
                 compose,
             },
             has_health_check: row.get("has_health_check")?,

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use maintenant_serve::guard;
+use maintenant_serve::guard::{self, BodyFault};
 
 use crate::store::StoreError;
 
@@ -13,6 +13,19 @@ pub enum ApiError {
     /// A query parameter; says what is accepted.
     #[error("{name}: {fault}")]
     InvalidParameter { name: &'static str, fault: String },
+    /// A field of a body; says what is accepted.
+    #[error("invalid input: {field}: {fault}")]
+    InvalidInput { field: &'static str, fault: String },
+    #[error("the body is no JSON object of this route: {0}")]
+    InvalidJson(String),
+    /// The body did not arrive whole.
+    #[error("{0}")]
+    Body(BodyFault),
+    #[error("there is no {noun} with id {id}; GET /api/v1/{noun}s lists them")]
+    NotFound { noun: &'static str, code: &'static str, id: i64 },
+    /// It is possible, and not in the present state or for this kind; the code says which.
+    #[error("{message}")]
+    NotPossible { status: StatusCode, code: &'static str, message: String },
     #[error("there is no container with id {0}; GET /api/v1/containers lists them")]
     ContainerNotFound(i64),
     #[error("the container is running; stop it first")]
@@ -32,6 +45,11 @@ impl IntoResponse for ApiError {
         let (status, code) = match &self {
             Self::InvalidId { .. } => (StatusCode::BAD_REQUEST, "INVALID_ID"),
             Self::InvalidParameter { .. } => (StatusCode::BAD_REQUEST, "INVALID_PARAM"),
+            Self::InvalidInput { .. } => (StatusCode::BAD_REQUEST, "INVALID_INPUT"),
+            Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "INVALID_JSON"),
+            Self::Body(fault) => return fault.response(),
+            Self::NotFound { code, .. } => (StatusCode::NOT_FOUND, *code),
+            Self::NotPossible { status, code, .. } => (*status, *code),
             Self::ContainerNotFound(_) => (StatusCode::NOT_FOUND, "CONTAINER_NOT_FOUND"),
             Self::ContainerRunning => (StatusCode::CONFLICT, "CONTAINER_RUNNING"),
             Self::RuntimeUnavailable(_) => (StatusCode::BAD_GATEWAY, "RUNTIME_UNAVAILABLE"),

@@ -1,8 +1,10 @@
 //! Reading requests: ids, numbers, times. What cannot be read is refused with what is accepted.
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use bytes::Bytes;
 use http::request::Parts;
 use jiff::{SignedDuration, Timestamp};
+use maintenant_serve::guard::BodyFault;
 use maintenant_serve::logging::foreign;
 use maintenant_serve::settings;
 
@@ -37,6 +39,23 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Que
                 name: "query",
                 fault: foreign(&error.body_text()),
             })
+    }
+}
+
+/// A JSON body, whatever its content type says.
+pub struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| {
+            BodyFault::find(&error)
+                .map_or_else(|| ApiError::InvalidJson(foreign(&error.body_text())), ApiError::Body)
+        })?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|error| ApiError::InvalidJson(foreign(&error.to_string())))
     }
 }
 

@@ -23,8 +23,12 @@ use maintenant_serve::token::{self, Verdict};
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::certificates::routes::Certificates;
 use crate::config::{Access, Edition};
 use crate::containers::routes::Containers;
+use crate::endpoints::routes::Endpoints;
+use crate::heartbeats::routes::Heartbeats;
+use crate::problems::Problems;
 use crate::runtime::RuntimeState;
 use crate::store::Store;
 use crate::tasks::JobStatuses;
@@ -41,6 +45,10 @@ pub struct AppState {
     pub events: EventBus,
     pub runtime: RuntimeState,
     pub containers: Containers,
+    pub endpoints: Endpoints,
+    pub heartbeats: Heartbeats,
+    pub certificates: Certificates,
+    pub problems: Problems,
     pub jobs: JobStatuses,
     pub edition: Edition,
     pub organisation_name: Arc<str>,
@@ -50,8 +58,14 @@ pub struct AppState {
 
 /// The routes and their document.
 fn api() -> OpenApiRouter<AppState> {
+    let dimensions = system::routes()
+        .merge(crate::containers::routes::routes())
+        .merge(crate::endpoints::routes::routes())
+        .merge(crate::heartbeats::routes::routes())
+        .merge(crate::certificates::routes::routes());
     OpenApiRouter::with_openapi(openapi::frame())
-        .nest("/api/v1", system::routes().merge(crate::containers::routes::routes()))
+        .nest("/api/v1", dimensions)
+        .merge(crate::heartbeats::routes::pings())
 }
 
 /// The OpenAPI document of the routes.
@@ -100,9 +114,10 @@ async fn in_time(request: Request, next: Next) -> Response {
     })
 }
 
-/// `/api/v1/health` is for anyone; `/ping/*` and `/status*` join it when they exist.
+/// `/api/v1/health` is for anyone, and so are pings: their address is their secret. `/status*` joins
+/// them when it exists.
 fn is_public(path: &str) -> bool {
-    path == "/api/v1/health"
+    path == "/api/v1/health" || path.starts_with("/ping/")
 }
 
 async fn authorized(State(access): State<Access>, request: Request, next: Next) -> Response {

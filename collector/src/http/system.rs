@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use maintenant_api::health::{self, HealthStatus, JobList, Quota, RuntimeStatus};
+use maintenant_api::monitors::ConfigProblemList;
 use maintenant_serve::clock;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,6 +19,7 @@ pub(super) fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(get_runtime_status))
         .routes(routes!(get_edition))
         .routes(routes!(list_jobs))
+        .routes(routes!(list_problems))
 }
 
 /// Liveness
@@ -87,4 +89,17 @@ async fn get_edition(State(app): State<AppState>) -> Json<health::Edition> {
 )]
 async fn list_jobs(State(app): State<AppState>) -> Json<JobList> {
     Json(JobList { jobs: app.jobs.list() })
+}
+
+/// Labels that could not be read
+///
+/// Each has no effect until it is mended.
+#[utoipa::path(
+    get, path = "/problems", tag = "system",
+    responses((status = 200, description = "Every problem", body = ConfigProblemList))
+)]
+async fn list_problems(State(app): State<AppState>) -> Json<ConfigProblemList> {
+    let problems = app.problems.list();
+    let total = i64::try_from(problems.len()).unwrap_or(i64::MAX);
+    Json(ConfigProblemList { problems, total })
 }

@@ -13,13 +13,20 @@ use super::*;
 use crate::containers::deletions::Deletions;
 use crate::containers::inventory::Inventory;
 use crate::containers::watch::Watched;
+use crate::net::Net;
+use crate::net::guard::Guard;
+use crate::net::tls::Trust;
 use crate::runtime::Runtime;
+use crate::spine::Spine;
+use crate::tasks::Supervisor;
+use crate::{certificates, endpoints, heartbeats};
 
 struct Api {
     router: Router,
     runtime: RuntimeState,
     events: EventBus,
     _folder: tempfile::TempDir,
+    _supervisor: Supervisor,
 }
 
 struct Answer {
@@ -28,7 +35,7 @@ struct Answer {
     body: Value,
 }
 
-fn api(token: Option<&str>, origins: &[&str]) -> Api {
+async fn api(token: Option<&str>, origins: &[&str]) -> Api {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(&folder.path().join("m.db")).unwrap();
     let now = jiff::Timestamp::from_second(1_000_000).unwrap();
@@ -39,11 +46,30 @@ fn api(token: Option<&str>, origins: &[&str]) -> Api {
         docker: tokio::sync::watch::channel(None).1,
         deletions: Deletions::default(),
     };
+    let spine = Spine {
+        store: store.clone(),
+        events: events.clone(),
+        runtime: runtime.clone(),
+        inventory: watched.inventory.clone(),
+        net: Net::new(Guard::default(), Trust::of(rustls::RootCertStore::empty()).unwrap()),
+        problems: Problems::new(events.clone()),
+    };
+    let mut supervisor = Supervisor::default();
+    let (endpoints, tls_targets) =
+        endpoints::start(&spine, &mut supervisor, Vec::new(), now).await.unwrap();
+    let certificates =
+        certificates::start(&spine, &mut supervisor, tls_targets, now).await.unwrap();
+    let settings = heartbeats::Settings::default();
+    let heartbeats = heartbeats::start(&spine, &mut supervisor, settings, now).await.unwrap();
     let state = AppState {
         store,
         events: events.clone(),
         runtime: runtime.clone(),
         containers: Containers::new(watched),
+        endpoints,
+        heartbeats,
+        certificates,
+        problems: spine.problems,
         jobs: JobStatuses::default(),
         edition: Edition::Community,
         organisation_name: "Maintenant".into(),
@@ -54,7 +80,7 @@ fn api(token: Option<&str>, origins: &[&str]) -> Api {
         allowed_hosts: AllowedHosts::new([]),
         cors_origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
     };
-    Api { router: router(state, access), runtime, events, _folder: folder }
+    Api { router: router(state, access), runtime, events, _folder: folder, _supervisor: supervisor }
 }
 
 impl Api {
@@ -85,7 +111,7 @@ async fn check_error(api: &Api, path: &str, status: u16, code: &str, says: &str)
 
 #[tokio::test(start_paused = true)]
 async fn an_empty_collector_answers_every_list_with_an_empty_list() {
-    let api = api(None, &[]);
+    let api = api(None, &[]).await;
     let list = api.get("/api/v1/containers").await;
     assert_eq!(list.body, serde_json::json!({"groups": [], "total": 0, "archived_count": 0}));
     let transitions = api.get("/api/v1/containers/7/transitions").await;
@@ -95,7 +121,7 @@ async fn an_empty_collector_answers_every_list_with_an_empty_list() {
 
 #[tokio::test(start_paused = true)]
 async fn faults_say_what_is_accepted() {
-    let api = api(None, &[]);
+    let api = api(None, &[]).await;
     check_error(&api, "/api/v1/containers/seven", 400, "INVALID_ID", "whole numbers").await;
     check_error(&api, "/api/v1/containers/7", 404, "CONTAINER_NOT_FOUND", "id 7").await;
     let logs = "/api/v1/containers/7/logs";
@@ -112,7 +138,7 @@ async fn faults_say_what_is_accepted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_method_is_405_in_the_envelope_and_names_the_right_ones() {
-    let api = api(None, &[]);
+    let api = api(None, &[]).await;
     let answer = api.send(request("POST", "/api/v1/health").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, 405);
     assert_eq!(answer.body["error"]["code"], "METHOD_NOT_ALLOWED");
@@ -121,14 +147,14 @@ async fn a_wrong_method_is_405_in_the_envelope_and_names_the_right_ones() {
 
 #[tokio::test(start_paused = true)]
 async fn head_works_on_every_get_route() {
-    let api = api(None, &[]);
+    let api = api(None, &[]).await;
     let answer = api.send(request("HEAD", "/api/v1/containers").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, 200);
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_health_is_public_where_a_token_is_set() {
-    let api = api(Some("s3cret"), &[]);
+    let api = api(Some("s3cret"), &[]).await;
     assert_eq!(api.get("/api/v1/health").await.status, 200);
     let closed =
         ["/api/v1/containers", "/api/v1/openapi.json", "/api/v1/nothing", "/api/v1/health/"];
@@ -150,14 +176,14 @@ async fn only_health_is_public_where_a_token_is_set() {
 
 #[tokio::test(start_paused = true)]
 async fn the_owner_of_the_socket_file_needs_no_token() {
-    let api = api(Some("s3cret"), &[]);
+    let api = api(Some("s3cret"), &[]).await;
     let request = request("GET", "/api/v1/containers").extension(Peer::Unix);
     assert_eq!(api.send(request.body(Body::empty()).unwrap()).await.status, 200);
 }
 
 #[tokio::test(start_paused = true)]
 async fn without_a_token_a_rebound_host_name_is_refused() {
-    let api = api(None, &[]);
+    let api = api(None, &[]).await;
     let request = Request::builder().uri("/api/v1/containers").header("host", "evil.example");
     let answer = api.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, 403);
@@ -169,7 +195,8 @@ async fn without_a_token_a_rebound_host_name_is_refused() {
 async fn cors_headers_are_sent_only_to_configured_origins() {
     let ask = |origins: &'static [&'static str], origin: &'static str| async move {
         let request = request("GET", "/api/v1/health").header("origin", origin);
-        let answer = api(None, origins).send(request.body(Body::empty()).unwrap()).await;
+        let api = api(None, origins).await;
+        let answer = api.send(request.body(Body::empty()).unwrap()).await;
         answer.headers.get("access-control-allow-origin").map(|v| v.to_str().unwrap().to_owned())
     };
     assert_eq!(ask(&[], "https://a.example").await, None);
@@ -181,7 +208,7 @@ async fn cors_headers_are_sent_only_to_configured_origins() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_id_is_echoed_or_made() {
-    let api = api(None, &[]);
+    let api = api(None, &[]).await;
     let request = request("GET", "/api/v1/health").header("x-request-id", "abc-1");
     let answer = api.send(request.body(Body::empty()).unwrap()).await;
     assert_eq!(answer.headers["x-request-id"], "abc-1");
@@ -190,7 +217,7 @@ async fn a_request_id_is_echoed_or_made() {
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_runtime_is_visible() {
-    let api = api(None, &[]);
+    let api = api(None, &[]).await;
     let now = jiff::Timestamp::from_second(1_000_001).unwrap();
     api.runtime.connected(Some("1.41"), now);
     assert_eq!(api.get("/api/v1/runtime/status").await.body["connected"], true);
@@ -202,7 +229,7 @@ async fn a_lost_runtime_is_visible() {
 
 #[tokio::test(start_paused = true)]
 async fn a_question_in_the_first_moments_waits_for_the_first_word() {
-    let api = api(None, &[]);
+    let api = api(None, &[]).await;
     let runtime = api.runtime.clone();
     let asked = api.get("/api/v1/runtime/status");
     let heard = async {
@@ -215,7 +242,7 @@ async fn a_question_in_the_first_moments_waits_for_the_first_word() {
 
 #[tokio::test(start_paused = true)]
 async fn the_event_stream_starts_at_once_and_replays_what_was_missed() {
-    let api = api(None, &[]);
+    let api = api(None, &[]).await;
     api.events.publish("first", &1);
     api.events.publish("second", &2);
     let router = &api.router;
@@ -247,7 +274,7 @@ async fn the_event_stream_starts_at_once_and_replays_what_was_missed() {
 
 #[tokio::test(start_paused = true)]
 async fn answers_fit_the_document() {
-    let api = api(None, &[]);
+    let api = api(None, &[]).await;
     let document = api.get("/api/v1/openapi.json").await.body;
     let paths = ["/health", "/runtime/status", "/edition", "/jobs", "/containers"];
     for path in paths {

@@ -2,7 +2,13 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_containers.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_containers.sql"),
+    include_str!("migrations/0002_watched_labels.sql"),
+    include_str!("migrations/0003_endpoints.sql"),
+    include_str!("migrations/0004_heartbeats.sql"),
+    include_str!("migrations/0005_certificates.sql"),
+];
 
 /// Why the schema cannot be brought up to date.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::monitors::ConfigProblem;
 use crate::wire::{null_as_default, zero_time_as_none};
 
 /// State of a container, in Docker's words and two of ours.
@@ -338,6 +339,9 @@ pub struct ContainerDetail {
     /// Share of each window that is known, in percent. The rest is neither up nor down.
     #[serde(default, deserialize_with = "null_as_default")]
     pub uptime_coverage: BTreeMap<String, f64>,
+    /// Labels of this container that could not be read and have no effect.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub config_problems: Vec<ConfigProblem>,
 }
 
 /// One change of state or health. A change of health alone has equal states.

@@ -6,9 +6,13 @@
 //! Written strictly, read leniently: other servers of this contract send `null` for an empty list,
 //! local offsets in timestamps, the year 1 for "never" and words this crate has not heard of.
 
+pub mod certificates;
 pub mod containers;
+pub mod endpoints;
 pub mod error;
 pub mod health;
+pub mod heartbeats;
+pub mod monitors;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod wire;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{RefOr, Required};
 
-use crate::{containers, error, health};
+use crate::{certificates, containers, endpoints, error, health, heartbeats, monitors};
 
 /// The schema of `T` as it is written, with its named parts under `#/components/schemas`.
 fn root_schema<T: JsonSchema>() -> (Value, Map<String, Value>) {
@@ -93,15 +93,50 @@ macro_rules! queries {
 }
 
 bodies![
+    certificates::CertificateAnswer,
+    certificates::CertificateCheckList,
+    certificates::CertificateCreated,
+    certificates::CertificateDetail,
+    certificates::CertificateInput,
+    certificates::CertificateList,
     containers::ContainerDetail,
     containers::ContainerList,
     containers::ContainerLogs,
     containers::TransitionList,
+    endpoints::CheckList,
+    endpoints::ContainerEndpoints,
+    endpoints::EndpointAnswer,
+    endpoints::EndpointDetail,
+    endpoints::EndpointInput,
+    endpoints::EndpointList,
+    endpoints::EndpointStatistics,
+    endpoints::Sparklines,
     error::ErrorBody,
     health::Edition,
     health::HealthStatus,
     health::JobList,
     health::RuntimeStatus,
+    heartbeats::ExecutionList,
+    heartbeats::Heartbeat,
+    heartbeats::HeartbeatDetail,
+    heartbeats::HeartbeatInput,
+    heartbeats::HeartbeatList,
+    heartbeats::PingList,
+    heartbeats::Pong,
+    monitors::ConfigProblemList,
+    monitors::DailyUptime,
 ];
 
-queries![containers::ContainerListQuery, containers::LogQuery, containers::TransitionQuery];
+queries![
+    certificates::CertificateListQuery,
+    containers::ContainerListQuery,
+    containers::LogQuery,
+    containers::TransitionQuery,
+    endpoints::CheckQuery,
+    endpoints::EndpointListQuery,
+    endpoints::StatisticsQuery,
+    heartbeats::HeartbeatListQuery,
+    heartbeats::PingQuery,
+    monitors::DailyUptimeQuery,
+    monitors::PageQuery,
+];

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::containers::sql::{self, Change};
-use crate::containers::uptime::Span;
 use crate::store::Store;
+use crate::uptime::Span;
 
 fn open() -> (tempfile::TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();

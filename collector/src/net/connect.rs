@@ -1,0 +1,165 @@
+//! A TCP connection to a name: looked up, checked, raced over its addresses.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::Net;
+use super::guard::Refused;
+use super::resolve::ResolveError;
+
+/// Head start of an address before the next one is tried (RFC 8305 §5).
+const HEAD_START: Duration = Duration::from_millis(250);
+/// Addresses tried in one connection.
+const MOST_ADDRESSES: usize = 8;
+
+/// A connection and what it took.
+#[derive(Debug)]
+pub struct Connected {
+    pub stream: TcpStream,
+    pub address: SocketAddr,
+    pub dns: Duration,
+    pub connect: Duration,
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectFault {
+    #[error("{0}")]
+    Resolve(ResolveError),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The last address's own words.
+    #[error("{0}")]
+    Connect(String),
+    #[error("no connection in time")]
+    Timeout,
+    /// This machine could not try: no port, no file descriptor, no memory.
+    #[error("this machine cannot open a connection now: {0}")]
+    Local(String),
+}
+
+impl ConnectFault {
+    /// It says nothing about the target.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Resolve(ResolveError::Busy) | Self::Local(_))
+    }
+}
+
+/// A fault, and how long each phase that was reached took.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{fault}")]
+pub struct ConnectError {
+    pub fault: ConnectFault,
+    pub dns: Duration,
+    /// `None`: no address was tried.
+    pub connect: Option<Duration>,
+}
+
+impl Net {
+    /// Connects to `host` (a name, or an address with or without brackets) before `until`.
+    ///
+    /// Addresses that are not probed are left out; when no other is left that is the fault. Families
+    /// alternate, each address has a head start of 250 ms, and the first connection wins.
+    pub async fn connect(
+        &self,
+        host: &str,
+        port: u16,
+        until: Instant,
+    ) -> Result<Connected, ConnectError> {
+        let begin = Instant::now();
+        let resolved = self.resolver.resolve(host, until).await;
+        let dns = begin.elapsed();
+        let fault = |fault| ConnectError { fault, dns, connect: None };
+        let addresses = resolved.map_err(|error| fault(ConnectFault::Resolve(error)))?;
+        let mut refused = None;
+        let mut permitted = Vec::new();
+        for address in addresses {
+            match self.guard.check(address) {
+                Ok(()) => permitted.push(address),
+                Err(error) => refused = Some(error),
+            }
+        }
+        if let (true, Some(refused)) = (permitted.is_empty(), refused) {
+            return Err(fault(ConnectFault::Refused(refused)));
+        }
+        let begin = Instant::now();
+        match tokio::time::timeout_at(until, race(&interleaved(permitted), port)).await {
+            Ok(Ok((stream, address))) => {
+                let _ = stream.set_nodelay(true);
+                Ok(Connected { stream, address, dns, connect: begin.elapsed() })
+            }
+            Ok(Err(fault)) => Err(ConnectError { fault, dns, connect: Some(begin.elapsed()) }),
+            Err(_) => {
+                let fault = ConnectFault::Timeout;
+                Err(ConnectError { fault, dns, connect: Some(begin.elapsed()) })
+            }
+        }
+    }
+}
+
+/// Families in turn, beginning with that of the first address (RFC 8305 §4).
+pub(super) fn interleaved(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    let Some(first_is_v6) = addresses.first().map(IpAddr::is_ipv6) else { return addresses };
+    let (same, other): (Vec<IpAddr>, Vec<IpAddr>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first_is_v6);
+    let (mut same, mut other) = (same.into_iter(), other.into_iter());
+    let mut all = Vec::new();
+    loop {
+        let pair = (same.next(), other.next());
+        if pair == (None, None) {
+            break;
+        }
+        all.extend(pair.0.into_iter().chain(pair.1));
+    }
+    all.truncate(MOST_ADDRESSES);
+    all
+}
+
+async fn race(addresses: &[IpAddr], port: u16) -> Result<(TcpStream, SocketAddr), ConnectFault> {
+    let mut waiting = addresses.iter().map(|address| SocketAddr::new(*address, port));
+    let mut attempts = FuturesUnordered::new();
+    let mut last = None;
+    let attempt = |address: SocketAddr| async move { (address, TcpStream::connect(address).await) };
+    attempts.extend(waiting.next().map(attempt));
+    while !attempts.is_empty() {
+        let more = waiting.len() > 0;
+        tokio::select! {
+            Some((address, result)) = attempts.next() => match result {
+                Ok(stream) => return Ok((stream, address)),
+                Err(error) if is_local(&error) => {
+                    return Err(ConnectFault::Local(words(&error)));
+                }
+                Err(error) => {
+                    last = Some(error);
+                    attempts.extend(waiting.next().map(attempt));
+                }
+            },
+            () = tokio::time::sleep(HEAD_START), if more => {
+                attempts.extend(waiting.next().map(attempt));
+            }
+        }
+    }
+    Err(last.map_or(ConnectFault::Timeout, |error| ConnectFault::Connect(words(&error))))
+}
+
+/// Out of file descriptors, ports or memory.
+fn is_local(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{AddrNotAvailable, OutOfMemory};
+    const EMFILE: i32 = 24;
+    const ENFILE: i32 = 23;
+    matches!(error.kind(), AddrNotAvailable | OutOfMemory)
+        || matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
+}
+
+/// The system's words without its number.
+pub fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
+}

@@ -1,0 +1,142 @@
+//! Names to addresses, as the system sees them: hosts file, search domains, Docker's own resolver.
+//!
+//! The system's look-up blocks a thread and cannot be cut short. A pool of our own keeps a resolver
+//! that is dead from starving everything else that blocks, and tells "it does not answer" from
+//! "nobody was free to ask".
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Look-ups at once.
+const THREADS: usize = 16;
+/// Look-ups waiting; more are refused.
+const WAITING: usize = 1024;
+/// An idle thread ends after this.
+const IDLE: Duration = Duration::from_mins(1);
+const STACK: usize = 256 * 1024;
+
+/// Why there is no address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// The resolver's own words.
+    #[error("{0}")]
+    Failed(String),
+    #[error("the name has no address")]
+    Empty,
+    #[error("no answer from the resolver in time")]
+    Timeout,
+    /// It was not asked: all look-ups at once were under way. This says nothing about the name.
+    #[error("too many names are being looked up")]
+    Busy,
+}
+
+/// The pool; clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Resolver(Arc<Pool>);
+
+#[derive(Debug, Default)]
+struct Pool {
+    queue: Mutex<Queue>,
+    added: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    asked: VecDeque<Question>,
+    threads: usize,
+    idle: usize,
+}
+
+#[derive(Debug)]
+struct Question {
+    host: String,
+    begun: oneshot::Sender<()>,
+    answer: oneshot::Sender<Result<Vec<IpAddr>, ResolveError>>,
+}
+
+impl Resolver {
+    /// All addresses of `host` in the system's order; a literal is its own address.
+    pub async fn resolve(&self, host: &str, until: Instant) -> Result<Vec<IpAddr>, ResolveError> {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if let Ok(address) = bare.parse() {
+            return Ok(vec![address]);
+        }
+        let (begun, mut has_begun) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
+        self.ask(Question { host: bare.to_owned(), begun, answer })?;
+        match tokio::time::timeout_at(until, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(ResolveError::Failed("the look-up ended without an answer".into())),
+            Err(_) if has_begun.try_recv().is_ok() => Err(ResolveError::Timeout),
+            Err(_) => Err(ResolveError::Busy),
+        }
+    }
+
+    fn ask(&self, question: Question) -> Result<(), ResolveError> {
+        let mut queue = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.asked.retain(|question| !question.answer.is_closed());
+        if queue.asked.len() >= WAITING {
+            return Err(ResolveError::Busy);
+        }
+        queue.asked.push_back(question);
+        if queue.idle < queue.asked.len() && queue.threads < THREADS {
+            let pool = self.0.clone();
+            let thread = std::thread::Builder::new().name("resolver".to_owned()).stack_size(STACK);
+            match thread.spawn(move || pool.answer_all()) {
+                Ok(_) => queue.threads += 1,
+                Err(error) => tracing::warn!("no thread to look up names: {error}"),
+            }
+        }
+        drop(queue);
+        self.0.added.notify_one();
+        Ok(())
+    }
+}
+
+impl Pool {
+    /// The life of one thread.
+    fn answer_all(&self) {
+        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let Some(question) = queue.asked.pop_front() else {
+                queue.idle += 1;
+                let (woken, wait) =
+                    self.added.wait_timeout(queue, IDLE).unwrap_or_else(PoisonError::into_inner);
+                queue = woken;
+                queue.idle -= 1;
+                if wait.timed_out() && queue.asked.is_empty() {
+                    queue.threads -= 1;
+                    return;
+                }
+                continue;
+            };
+            if question.answer.is_closed() {
+                continue;
+            }
+            drop(queue);
+            let _ = question.begun.send(());
+            let _ = question.answer.send(look_up(&question.host));
+            queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn look_up(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+    let found = (host, 0).to_socket_addrs().map_err(|error| {
+        let text = error.to_string();
+        let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+        ResolveError::Failed(text.to_owned())
+    })?;
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address.ip()) {
+            addresses.push(address.ip());
+        }
+    }
+    if addresses.is_empty() { Err(ResolveError::Empty) } else { Ok(addresses) }
+}

@@ -1,0 +1,222 @@
+//! TLS as a client: a handshake that accepts everything and records it, and separately the question
+//! whether it should have been accepted.
+//!
+//! A handshake that verifies would throw away the very certificate somebody wants to know about. So
+//! the chain is recorded first and judged afterwards, before anything is sent over the connection.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, ProtocolVersion, RootCertStore,
+    SignatureScheme,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// What a server presented.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Presented {
+    /// As sent, the server's own first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Stapled OCSP response, DER; empty without one.
+    pub ocsp: Vec<u8>,
+    pub version: Option<ProtocolVersion>,
+}
+
+/// Why a handshake did not complete.
+#[derive(Debug, thiserror::Error)]
+pub enum HandshakeError {
+    #[error("{0}")]
+    Tls(#[from] rustls::Error),
+    #[error("{}", super::connect::words(.0))]
+    Io(std::io::Error),
+    #[error("no TLS handshake in time")]
+    Timeout,
+}
+
+/// Roots of trust: the system's and the operator's.
+#[derive(Debug)]
+pub struct Trust {
+    roots: RootCertStore,
+    /// `None` without a single root: then nothing is trusted.
+    verifier: Option<Arc<WebPkiServerVerifier>>,
+    config: Arc<ClientConfig>,
+}
+
+impl Trust {
+    /// The system's roots and those of a PEM file. A system without roots is reported in the log;
+    /// then only what the file names is trusted.
+    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let mut roots = RootCertStore::empty();
+        let system = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(system.certs);
+        if roots.is_empty() {
+            tracing::warn!(
+                "this system has no certificate authorities: every chain is found untrusted"
+            );
+        }
+        if let Some(path) = file {
+            let more = CertificateDer::pem_file_iter(path)
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .with_context(|| format!("cannot read certificates from {}", path.display()))?;
+            anyhow::ensure!(!more.is_empty(), "no certificate in {}", path.display());
+            for certificate in more {
+                roots.add(certificate).with_context(|| format!("in {}", path.display()))?;
+            }
+        }
+        Self::of(roots)
+    }
+
+    /// Only these roots, which may be none.
+    pub fn of(roots: RootCertStore) -> anyhow::Result<Self> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = if roots.is_empty() {
+            None
+        } else {
+            let roots = Arc::new(roots.clone());
+            Some(WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build()?)
+        };
+        let config = Arc::new(recording_config(provider)?);
+        Ok(Self { roots, verifier, config })
+    }
+
+    /// The same roots and these.
+    pub fn with(&self, more: &[CertificateDer<'static>]) -> anyhow::Result<Self> {
+        let mut roots = self.roots.clone();
+        for certificate in more {
+            roots.add(certificate.clone())?;
+        }
+        Self::of(roots)
+    }
+
+    /// Whether a client that trusts these roots accepts what was presented, under `name` at `now`.
+    pub fn judge(
+        &self,
+        presented: &Presented,
+        name: &ServerName<'_>,
+        now: Timestamp,
+    ) -> Result<(), rustls::Error> {
+        let unknown = || rustls::Error::from(CertificateError::UnknownIssuer);
+        let (leaf, intermediates) = presented.chain.split_first().ok_or_else(unknown)?;
+        let verifier = self.verifier.as_ref().ok_or_else(unknown)?;
+        let seconds = u64::try_from(now.as_second()).unwrap_or_default();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        verifier.verify_server_cert(leaf, intermediates, name, &presented.ocsp, now).map(|_| ())
+    }
+
+    /// Handshakes over `stream` before `until`, accepting and recording whatever is presented. `name`
+    /// goes out as SNI unless it is an address. No session is resumed.
+    pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        name: ServerName<'static>,
+        until: Instant,
+    ) -> Result<(TlsStream<S>, Presented), HandshakeError> {
+        let recorder = Arc::new(Recorder::new(self.config.crypto_provider()));
+        let mut config = (*self.config).clone();
+        config.dangerous().set_certificate_verifier(recorder.clone());
+        let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
+        let stream = match tokio::time::timeout_at(until, connecting).await {
+            Err(_) => return Err(HandshakeError::Timeout),
+            Ok(Err(error)) => return Err(fault(error)),
+            Ok(Ok(stream)) => stream,
+        };
+        let mut presented = recorder.take();
+        presented.version = stream.get_ref().1.protocol_version();
+        Ok((stream, presented))
+    }
+}
+
+/// The name of a host as TLS knows it: a DNS name or an address, brackets and final dot removed.
+pub fn server_name(host: &str) -> Option<ServerName<'static>> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    ServerName::try_from(bare.trim_end_matches('.').to_owned()).ok()
+}
+
+fn recording_config(provider: Arc<CryptoProvider>) -> anyhow::Result<ClientConfig> {
+    let recorder = Arc::new(Recorder::new(&provider));
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(recorder)
+        .with_no_client_auth();
+    config.resumption = rustls::client::Resumption::disabled();
+    config.alpn_protocols = Vec::new();
+    Ok(config)
+}
+
+fn fault(error: std::io::Error) -> HandshakeError {
+    match error.downcast::<rustls::Error>() {
+        Ok(tls) => HandshakeError::Tls(tls),
+        Err(error) => HandshakeError::Io(error),
+    }
+}
+
+/// Accepts every certificate and keeps it. The signature that proves possession of its key is still
+/// checked: otherwise anybody could present anybody's certificate.
+#[derive(Debug)]
+struct Recorder {
+    algorithms: WebPkiSupportedAlgorithms,
+    seen: Mutex<Presented>,
+}
+
+impl Recorder {
+    fn new(provider: &CryptoProvider) -> Self {
+        let algorithms = provider.signature_verification_algorithms;
+        Self { algorithms, seen: Mutex::default() }
+    }
+
+    fn take(&self) -> Presented {
+        std::mem::take(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl ServerCertVerifier for Recorder {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _name: &ServerName<'_>,
+        ocsp: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let chain = std::iter::once(leaf).chain(intermediates);
+        let chain = chain.map(|certificate| certificate.clone().into_owned()).collect();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) =
+            Presented { chain, ocsp: ocsp.to_vec(), version: None };
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
