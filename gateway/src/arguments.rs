@@ -63,6 +63,11 @@ pub fn whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option
     }
 }
 
+/// The same, of an argument that must be given.
+pub fn required_whole_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    whole_number(deserializer)?.ok_or_else(|| D::Error::custom("expected a whole number"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,21 +11,26 @@ use std::time::Duration;
 use anyhow::Context;
 use futures_util::StreamExt;
 use http::StatusCode;
+use maintenant_api::certificates::{CertificateList, ListedCertificate};
 use maintenant_api::containers::{
     ContainerDetail, ContainerLogs, LogQuery, TransitionList, TransitionQuery,
 };
+use maintenant_api::endpoints::{
+    CheckList, CheckQuery, EndpointListQuery, EndpointStatistics, StatisticsQuery,
+};
 use maintenant_api::error::ErrorBody;
 use maintenant_api::health::{HealthStatus, RuntimeStatus};
+use maintenant_api::heartbeats::{Heartbeat, HeartbeatDetail, HeartbeatList};
 use maintenant_serve::logging::foreign;
 use maintenant_serve::settings::{Secret, is_loopback};
-use reqwest::{Certificate, Client, Identity, Response, Url, redirect};
+use reqwest::{Certificate, Client, Identity, Method, Response, Url, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{CollectorSettings, Target};
-use crate::listed::{List, Listed};
+use crate::listed::{EndpointList, FoundEndpoint, List, Listed, ListedEndpoint};
 use crate::log_stream;
 
 /// From the call to the last byte, a second attempt included.
@@ -175,7 +180,8 @@ impl Collector {
         let response = async {
             let place = self.calls.acquire().await;
             let lines = [("lines", query.lines.clone())];
-            let response = self.send(&format!("containers/{id}/logs/stream"), &lines).await;
+            let stream = format!("containers/{id}/logs/stream");
+            let response = self.send(Method::GET, &stream, &lines).await;
             (response, place)
         };
         match timeout_at(end, response).await {
@@ -190,18 +196,77 @@ impl Collector {
         }
     }
 
+    /// All endpoints, with the uptime of two windows where the server lists it.
+    pub async fn endpoints(&self) -> Result<Vec<ListedEndpoint>, ClientError> {
+        let query = EndpointListQuery {
+            uptime: Some("24h,30d".to_owned()),
+            ..EndpointListQuery::default()
+        };
+        self.get::<EndpointList>("endpoints", &query).await.map(|list| list.endpoints)
+    }
+
+    /// One endpoint, with the uptime of all windows.
+    pub async fn endpoint(&self, id: i64) -> Result<ListedEndpoint, ClientError> {
+        self.get(&format!("endpoints/{id}"), &()).await.map(FoundEndpoint::endpoint)
+    }
+
+    pub async fn checks(&self, id: i64, query: &CheckQuery) -> Result<CheckList, ClientError> {
+        self.get(&format!("endpoints/{id}/checks"), query).await
+    }
+
+    pub async fn statistics(
+        &self,
+        id: i64,
+        query: &StatisticsQuery,
+    ) -> Result<EndpointStatistics, ClientError> {
+        self.get(&format!("endpoints/{id}/statistics"), query).await
+    }
+
+    pub async fn heartbeats(&self) -> Result<Vec<Heartbeat>, ClientError> {
+        self.get::<HeartbeatList>("heartbeats", &()).await.map(|list| list.heartbeats)
+    }
+
+    pub async fn heartbeat(&self, id: i64) -> Result<Heartbeat, ClientError> {
+        self.get::<HeartbeatDetail>(&format!("heartbeats/{id}"), &())
+            .await
+            .map(|detail| detail.heartbeat)
+    }
+
+    pub async fn pause_heartbeat(&self, id: i64) -> Result<Heartbeat, ClientError> {
+        self.call(Method::POST, &format!("heartbeats/{id}/pause"), &()).await
+    }
+
+    pub async fn resume_heartbeat(&self, id: i64) -> Result<Heartbeat, ClientError> {
+        self.call(Method::POST, &format!("heartbeats/{id}/resume"), &()).await
+    }
+
+    pub async fn certificates(&self) -> Result<Vec<ListedCertificate>, ClientError> {
+        self.get::<CertificateList>("certificates", &()).await.map(|list| list.certificates)
+    }
+
     async fn get<T: DeserializeOwned>(
         &self,
+        route: &str,
+        query: &(impl Serialize + Sync),
+    ) -> Result<T, ClientError> {
+        self.call(Method::GET, route, query).await
+    }
+
+    /// Reads are tried again when that may help; whatever changes something only when the first
+    /// attempt did not leave this process.
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
         route: &str,
         query: &(impl Serialize + Sync),
     ) -> Result<T, ClientError> {
         let started = Instant::now();
         let call = async {
             let _place = self.calls.acquire().await;
-            let body = match self.attempt(route, query).await {
-                Err(failure) if failure.may_pass => {
+            let body = match self.attempt(method.clone(), route, query).await {
+                Err(failure) if failure.unsent || (failure.may_pass && method.is_safe()) => {
                     tokio::time::sleep(PAUSE).await;
-                    self.attempt(route, query).await
+                    self.attempt(method, route, query).await
                 }
                 other => other,
             };
@@ -227,10 +292,11 @@ impl Collector {
 
     async fn attempt(
         &self,
+        method: Method,
         route: &str,
         query: &(impl Serialize + Sync),
     ) -> Result<Vec<u8>, Failure> {
-        let response = self.send(route, query).await?;
+        let response = self.send(method, route, query).await?;
         let status = response.status();
         let body = bounded_body(response).await?;
         if status.is_success() { Ok(body) } else { Err(Failure::answered(status, &body)) }
@@ -238,6 +304,7 @@ impl Collector {
 
     async fn send(
         &self,
+        method: Method,
         route: &str,
         query: &(impl Serialize + Sync),
     ) -> Result<Response, Failure> {
@@ -247,7 +314,7 @@ impl Collector {
             })?;
         let mut url = self.base.clone();
         url.set_path(&format!("{}/api/v1/{route}", self.base.path().trim_end_matches('/')));
-        let mut request = client.get(url).query(query);
+        let mut request = client.request(method, url).query(query);
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose());
         }
@@ -285,22 +352,25 @@ impl Collector {
 struct Failure {
     error: ClientError,
     may_pass: bool,
+    /// There was no connection, so nothing of the request reached anybody.
+    unsent: bool,
 }
 
 impl Failure {
     fn lasting(error: ClientError) -> Self {
-        Self { error, may_pass: false }
+        Self { error, may_pass: false, unsent: false }
     }
 
     fn sending(error: reqwest::Error) -> Self {
         if error.is_timeout() && !error.is_connect() {
             return Self::lasting(ClientError::Timeout);
         }
+        let unsent = error.is_connect();
         let cause = causes(error);
         if is_tls_fault(&cause) {
             return Self::lasting(ClientError::Untrusted(cause));
         }
-        Self { error: ClientError::Unreachable(cause), may_pass: true }
+        Self { error: ClientError::Unreachable(cause), may_pass: true, unsent }
     }
 
     /// An answer other than success. A gateway error without the contract's envelope comes from a
@@ -322,7 +392,7 @@ impl Failure {
                 ClientError::Refused { status: status.as_u16(), code, message }
             }
         };
-        Self { error, may_pass }
+        Self { error, may_pass, unsent: false }
     }
 }
 
@@ -358,4 +428,34 @@ fn causes(error: reqwest::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn failure_at(address: std::net::SocketAddr) -> Failure {
+        let url = Url::parse(&format!("http://{address}")).unwrap();
+        let settings = CollectorSettings::default();
+        let collector =
+            Collector::new("x".to_owned(), Target::Http(url.clone()), &settings).unwrap();
+        collector.attempt(Method::POST, "heartbeats/1/pause", &()).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn what_met_no_connection_was_not_sent_and_what_broke_may_have_been() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let close = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            drop(stream);
+        };
+        let (broken, ()) = tokio::join!(failure_at(address), close);
+        assert!(broken.may_pass && !broken.unsent, "{}", broken.error);
+        drop(listener);
+        let refused = failure_at(address).await;
+        assert!(refused.may_pass && refused.unsent, "{}", refused.error);
+    }
 }

@@ -83,7 +83,7 @@ pub fn explain(name: &str, error: &ClientError) -> String {
     let collector = format!("Collector `{name}`");
     match error {
         ClientError::Unreachable(_) => format!(
-            "{collector} cannot be reached. This says nothing about the containers. Try again in a \
+            "{collector} cannot be reached. This says nothing about what it watches. Try again in a \
              few seconds; get_health shows which collectors answer."
         ),
         ClientError::Untrusted(_) => format!(

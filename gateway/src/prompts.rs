@@ -32,7 +32,7 @@ pub fn list() -> Vec<Prompt> {
         .with_required(false);
     vec![
         Prompt::new(DAILY_REPORT, Some(daily), None).with_title("Daily report"),
-        Prompt::new(TRIAGE, Some(triage), Some(vec![container])).with_title("Triage containers"),
+        Prompt::new(TRIAGE, Some(triage), Some(vec![container])).with_title("Triage"),
     ]
 }
 
@@ -83,11 +83,13 @@ fn container<'a>(
 
 fn triage() -> String {
     format!(
-        "Find out which containers are in trouble, and why.\n\n\
+        "Find out what is in trouble, and why.\n\n\
          1. Call get_health: can the data be trusted right now?\n\
-         2. Call list_containers: what is in trouble comes first.\n\
+         2. Call list_containers, list_endpoints, list_heartbeats and list_certificates: what is \
+         in trouble comes first in each.\n\
          3. For each container in trouble, at most five, worst first: call get_container, then \
-         get_container_logs around the time it ended or changed.\n\
+         get_container_logs around the time it ended or changed. For endpoints that are down: \
+         call get_endpoint_history. What began at the same time may have one cause.\n\
          4. Report for each: what happened and since when, the likely cause with its evidence, and \
          the next step. If nothing is in trouble, say so and stop.\n\n{HONESTLY}"
     )
@@ -98,7 +100,8 @@ fn triage_of(container: &str) -> String {
     format!(
         "Find out what is wrong with the container {container}, if anything.\n\n\
          1. Call get_health: can the data be trusted right now?\n\
-         2. Call list_containers: do others fail at the same time?\n\
+         2. Call list_containers, and list_endpoints with this container: what else fails at the \
+         same time?\n\
          3. Call get_container for {container}, then get_container_logs around the time it ended \
          or changed.\n\
          4. Report what happened and since when, the likely cause with its evidence, and the next \
@@ -108,13 +111,16 @@ fn triage_of(container: &str) -> String {
 
 fn daily_report() -> String {
     format!(
-        "Write a short report on the last 24 hours of the containers.\n\n\
-         1. Call get_health and list_containers.\n\
+        "Write a short report on the last 24 hours.\n\n\
+         1. Call get_health, list_containers, list_endpoints, list_heartbeats, and \
+         list_certificates with expires_within_days = 30.\n\
          2. For containers in trouble, or whose `since` lies within the last 24 hours: call \
          get_container, at most ten; for those that ended badly also get_container_logs with since \
-         = 24h.\n\
-         3. Report: what is wrong now; what went wrong and recovered; restarts; uptime below \
-         99 %. One line each, worst first. If the day was quiet, one sentence is enough.\n\n\
+         = 24h. For endpoints whose uptime_24h is below 100: call get_endpoint_history, at most \
+         ten.\n\
+         3. Report: what is wrong now; what went wrong and recovered; restarts; jobs that did not \
+         run; uptime below 99 %; certificates that end soon. One line each, worst first. If the \
+         day was quiet, one sentence is enough.\n\n\
          {HONESTLY}"
     )
 }

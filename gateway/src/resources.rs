@@ -1,4 +1,4 @@
-//! Resources: the two answers that give an overview, for clients that attach data by its address.
+//! Resources: the answers that give an overview, for clients that attach data by its address.
 
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ErrorData, ReadResourceResult, Resource,
@@ -14,7 +14,13 @@ use crate::untrusted::quoted;
 const JSON: &str = "application/json";
 
 /// Each is what a tool answers when it is called without arguments.
-const RESOURCES: [Definition; 2] = [
+const RESOURCES: [Definition; 5] = [
+    Definition {
+        uri: "maintenant://certificates",
+        tool: "list_certificates",
+        title: "Certificates",
+        description: "TLS certificates, those refused or ending soonest first, with counts.",
+    },
     Definition {
         uri: "maintenant://containers",
         tool: "list_containers",
@@ -22,10 +28,22 @@ const RESOURCES: [Definition; 2] = [
         description: "Containers, those in trouble first, with counts over all of them.",
     },
     Definition {
+        uri: "maintenant://endpoints",
+        tool: "list_endpoints",
+        title: "Endpoints",
+        description: "Probed endpoints, those that are down first, with counts.",
+    },
+    Definition {
         uri: "maintenant://health",
         tool: "get_health",
         title: "Health of the monitoring",
         description: "Whether the monitoring itself works.",
+    },
+    Definition {
+        uri: "maintenant://heartbeats",
+        tool: "list_heartbeats",
+        title: "Heartbeats",
+        description: "Jobs that report by pinging, those that did not first, with counts.",
     },
 ];
 

@@ -140,9 +140,9 @@ fn drop_null(property: &mut Map<String, Value>) {
     }
 }
 
-/// A schema of answers: their structure and types. What an answer holds is seen in the answer, so
-/// of the rest only this stays: what is always there at the top, and the texts that explain a
-/// `word` among the values.
+/// A schema of answers: their structure, and the types of all but the fields of rows. What an
+/// answer holds is seen in the answer, so of the rest only this stays: what is always there at the
+/// top, and the texts that explain a `word` among the values.
 fn tidied_output(schema: &JsonObject) -> JsonObject {
     let mut schema = tidied(schema);
     let required = schema.get("required").cloned();
@@ -164,7 +164,11 @@ fn shorten(schema: &mut Map<String, Value>) {
                     shorten(property);
                 }
             }
-            ("items" | "additionalProperties", Value::Object(schema)) => shorten(schema),
+            ("items", Value::Object(row)) => {
+                shorten(row);
+                forget_plain_fields(row);
+            }
+            ("additionalProperties", Value::Object(schema)) => shorten(schema),
             _ => {}
         }
     }
@@ -174,6 +178,14 @@ fn shorten(schema: &mut Map<String, Value>) {
     if properties.is_some_and(|fields| fields.values().all(|field| Some(field) == others.as_ref()))
     {
         schema.remove("properties");
+    }
+}
+
+fn forget_plain_fields(row: &mut Map<String, Value>) {
+    let Some(Value::Object(fields)) = row.get_mut("properties") else { return };
+    fields.retain(|_, field| field.get("description").is_some());
+    if fields.is_empty() {
+        row.remove("properties");
     }
 }
 
@@ -223,7 +235,11 @@ mod tests {
                 "n": {"type": "integer", "format": "uint", "minimum": 0, "maximum": 9},
                 "w": {"description": "`resync`: later.", "type": "string", "enum": ["resync"]},
                 "title": {"type": "string", "description": "A field of this name."}}},
-            "a": {"type": "array", "items": {"type": "object", "required": ["x"]}},
+            "a": {"type": "array", "items": {"type": "object", "required": ["x"], "properties": {
+                "x": {"type": "string"},
+                "y": {"type": "string", "description": "`late`: due."}}}},
+            "b": {"type": "array", "items": {"type": "object", "properties": {
+                "x": {"type": "string"}}}},
             "m": {"type": "object", "properties": {"total": {"type": "integer", "minimum": 0}},
                   "additionalProperties": {"type": "integer", "description": "Counts."}}}});
         let expected = json!({"type": "object", "required": ["o"], "properties": {
@@ -231,7 +247,9 @@ mod tests {
                 "n": {"type": "integer"},
                 "w": {"description": "`resync`: later.", "type": "string", "enum": ["resync"]},
                 "title": {"type": "string"}}},
-            "a": {"type": "array", "items": {"type": "object"}},
+            "a": {"type": "array", "items": {"type": "object", "properties": {
+                "y": {"type": "string", "description": "`late`: due."}}}},
+            "b": {"type": "array", "items": {"type": "object"}},
             "m": {"type": "object", "additionalProperties": {"type": "integer"}}}});
         assert_eq!(Value::Object(tidied_output(schema.as_object().unwrap())), expected);
     }

@@ -34,6 +34,19 @@ pub fn show(moment: Timestamp) -> String {
     Timestamp::from_second(moment.as_second()).unwrap_or(moment).to_string()
 }
 
+/// A length of time as it is written in settings: `1h30m`.
+pub fn length(seconds: i64) -> String {
+    let mut rest = seconds.max(0);
+    let mut text = String::new();
+    for (unit, size) in [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)] {
+        if rest >= size {
+            text = format!("{text}{}{unit}", rest / size);
+            rest %= size;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +82,13 @@ mod tests {
             check(bad, Err("15m, 2h or 7d"));
         }
         check("2026-11-20T12:05:00Z", Err("in the future"));
+    }
+
+    #[test]
+    fn lengths_of_time_are_short() {
+        let cases = [(0, "0s"), (-5, "0s"), (90, "1m30s"), (3600, "1h"), (604_801, "7d1s")];
+        for (seconds, expected) in cases {
+            assert_eq!(length(seconds), expected);
+        }
     }
 }

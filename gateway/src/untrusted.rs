@@ -12,6 +12,8 @@ use regex::{Regex, RegexSet};
 
 /// Longest name of a container, image or group shown.
 pub const NAME: usize = 128;
+/// Longest address shown.
+const ADDRESS: usize = 200;
 /// Longest log line shown, in characters.
 pub const LINE: usize = 2000;
 /// A line of a multi-line secret is looked for no further than this many lines on.
@@ -32,7 +34,51 @@ pub fn text(raw: &str, most: usize) -> String {
 /// An error's words on one line, without secrets.
 pub fn message(raw: &str, most: usize) -> String {
     let (bounded, unread) = bounded(raw, most);
-    shorten(&redact(&visible(bounded)).0, most, unread)
+    shorten(&mask_queries(&redact(&visible(bounded)).0), most, unread)
+}
+
+/// The address of a probe: no user, no password, no fragment, and of a query only the names.
+pub fn address(raw: &str) -> String {
+    let (bounded, unread) = bounded(raw, ADDRESS);
+    let clean = redact(&visible(bounded)).0;
+    let (scheme, rest) = match clean.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => (String::new(), clean.as_str()),
+    };
+    let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let (rest, _fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    shorten(&mask_queries(&format!("{scheme}{host}{rest}")), ADDRESS, unread)
+}
+
+/// A name of one line without anything of the shape of a ping's id: whoever knows one can ping.
+pub fn name_without_ids(raw: &str) -> String {
+    without_ids(&name(raw))
+}
+
+/// The same for a text that is safe otherwise.
+pub fn without_ids(text: &str) -> String {
+    static ID: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new("(?i)[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}").ok());
+    match &*ID {
+        Some(id) => id.replace_all(text, REDACTED).into_owned(),
+        None => REDACTED.to_owned(),
+    }
+}
+
+/// The values in the queries of URLs.
+fn mask_queries(text: &str) -> String {
+    static QUERY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"\?([^\s"'<>`]+)"#).ok());
+    let Some(query) = &*QUERY else { return REDACTED.to_owned() };
+    let masked = query.replace_all(text, |found: &regex::Captures<'_>| {
+        let pairs = found.get(1).map_or("", |pairs| pairs.as_str()).split('&');
+        let pairs = pairs.map(|pair| match pair.split_once('=') {
+            Some((name, _)) => format!("{name}={REDACTED}"),
+            None => REDACTED.to_owned(),
+        });
+        format!("?{}", pairs.collect::<Vec<_>>().join("&"))
+    });
+    masked.into_owned()
 }
 
 /// Foreign text inside a sentence of ours.
@@ -310,6 +356,46 @@ mod tests {
     fn an_error_s_words_lose_their_secrets() {
         let raw = "pull https://u:p@registry.example/x: \u{1b}[31mdenied";
         assert_eq!(message(raw, 100), "pull https://[redacted]@registry.example/x: denied");
+    }
+
+    #[test]
+    fn of_an_address_only_what_names_the_place_is_shown() {
+        let cases = [
+            ("https://shop.example.org/health", "https://shop.example.org/health"),
+            ("https://user:p%40ss@h:8443/x", "https://h:8443/x"),
+            ("https://user:pa/ss@h/x", "https://h/x"),
+            ("https://user:p#a@h/x", "https://h/x"),
+            ("https://key@h", "https://h"),
+            ("h:5432", "h:5432"),
+            ("user:pass@h:5432", "h:5432"),
+            ("[2001:db8::1]:53", "[2001:db8::1]:53"),
+            ("http://h/a@b?key=1&x=#f", "http://h/a@b?key=[redacted]&x=[redacted]"),
+            ("http://h/?hunter2", "http://h/?[redacted]"),
+            ("http://h/?a=b?c=d;e=f", "http://h/?a=[redacted]"),
+            ("http://h/p#token", "http://h/p"),
+            ("http://h/ping/0190b7a4-1111-7222-8333-444455556666", "http://h/ping/[redacted]"),
+            ("http://h/\u{1b}[2J\u{202e}x", "http://h/\\u{202e}x"),
+            ("", ""),
+        ];
+        for (raw, shown) in cases {
+            assert_eq!(address(raw), shown, "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_message_shows_no_values_of_queries() {
+        let raw = r#"Get "https://h/x?key=abc&n=1": no answer"#;
+        let shown = r#"Get "https://h/x?key=[redacted]&n=[redacted]": no answer"#;
+        assert_eq!(message(raw, 100), shown);
+        assert_eq!(message("why? because", 100), "why? because");
+    }
+
+    #[test]
+    fn a_name_shows_no_id_of_a_ping() {
+        for id in ["0190b7a4-1111-7222-8333-444455556666", "0190B7A411117222833344445555ABCD"] {
+            assert_eq!(name_without_ids(&format!("backup {id}!")), "backup [redacted]!");
+        }
+        assert_eq!(name_without_ids("backup-2026-11-20"), "backup-2026-11-20");
     }
 
     #[test]

@@ -6,7 +6,18 @@ from support.docker import Docker
 from support.mcp_clients import Reader
 from support.rest import Rest
 
-TOOLS = ["get_container", "get_container_logs", "get_health", "list_containers"]
+TOOLS = [
+    "get_container",
+    "get_container_logs",
+    "get_endpoint_history",
+    "get_health",
+    "list_certificates",
+    "list_containers",
+    "list_endpoints",
+    "list_heartbeats",
+    "pause_monitor",
+    "resume_monitor",
+]
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,15 @@
 //! what is broken comes first, foreign text is made safe, and whatever is left out is said in a
 //! field, because many clients show a model nothing but the structured answer.
 
+mod certificates;
 mod containers;
+mod endpoints;
 mod health;
+mod heartbeats;
+mod monitors;
+mod paging;
+
+use std::collections::BTreeMap;
 
 use rmcp::handler::server::tool::ToolRouter;
 
@@ -13,7 +20,12 @@ use crate::server::Gateway;
 
 impl Gateway {
     pub(crate) fn tool_router() -> ToolRouter<Self> {
-        Self::containers() + Self::health()
+        Self::containers()
+            + Self::endpoints()
+            + Self::heartbeats()
+            + Self::certificates()
+            + Self::monitors()
+            + Self::health()
     }
 }
 
@@ -21,6 +33,13 @@ impl Gateway {
 fn hint(sentences: impl IntoIterator<Item = Option<String>>) -> Option<String> {
     let text = sentences.into_iter().flatten().collect::<Vec<_>>().join(" ");
     (!text.is_empty()).then_some(text)
+}
+
+/// Windows by name; the names are the server's, so few and short ones only.
+pub(crate) fn windows<'a>(
+    windows: impl Iterator<Item = (&'a String, f64)>,
+) -> BTreeMap<String, f64> {
+    windows.take(8).map(|(window, percent)| (crate::untrusted::text(window, 16), percent)).collect()
 }
 
 /// `"1 container"`, `"2 containers"`.
@@ -38,11 +57,19 @@ mod tests {
     use crate::server::INSTRUCTIONS;
 
     fn gateway_for(collectors: &[&str]) -> Gateway {
+        Gateway::new(collectors_called(collectors), false)
+    }
+
+    fn reading_only() -> Gateway {
+        Gateway::new(collectors_called(&["prod", "lab"]), true)
+    }
+
+    fn collectors_called(collectors: &[&str]) -> Collectors {
         let target = Target::Unix("/nowhere".into());
         let collectors = collectors.iter().map(|name| ((*name).to_owned(), target.clone()));
         let settings =
             CollectorSettings { collectors: collectors.collect(), ..CollectorSettings::default() };
-        Gateway::new(Collectors::new(settings).unwrap(), false)
+        Collectors::new(settings).unwrap()
     }
 
     /// With all there ever is.
@@ -54,8 +81,26 @@ mod tests {
     fn these_are_the_tools() {
         let names: Vec<_> =
             gateway().tools().iter().map(|tool| tool.name.clone().into_owned()).collect();
-        let expected = ["get_container", "get_container_logs", "get_health", "list_containers"];
+        let expected = [
+            "get_container",
+            "get_container_logs",
+            "get_endpoint_history",
+            "get_health",
+            "list_certificates",
+            "list_containers",
+            "list_endpoints",
+            "list_heartbeats",
+            "pause_monitor",
+            "resume_monitor",
+        ];
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_gateway_that_only_reads_offers_only_that() {
+        let reading: Vec<_> = reading_only().tools().iter().map(|tool| tool.name.clone()).collect();
+        assert_eq!(reading.len(), gateway().tools().len() - 2);
+        assert!(reading.iter().all(|name| name.starts_with("get_") || name.starts_with("list_")));
     }
 
     #[test]
@@ -100,8 +145,8 @@ mod tests {
 
     #[test]
     fn the_list_of_tools_is_small() {
-        // The aim for all 18 is 24 kB; these four are the largest.
-        for (gateway, most) in [(gateway(), 7_200), (gateway_for(&["prod"]), 6_900)] {
+        // The aim for all 18 is 24 kB.
+        for (gateway, most) in [(gateway(), 14_600), (gateway_for(&["prod"]), 13_800)] {
             let bytes = serde_json::to_string(gateway.tools()).unwrap().len();
             assert!(bytes <= most, "{bytes} bytes");
         }

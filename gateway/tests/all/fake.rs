@@ -31,6 +31,7 @@ pub(crate) struct Fake {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
+    pub(crate) method: String,
     /// Path below `/api/v1/`, with the query.
     pub(crate) path: String,
     pub(crate) authorization: Option<String>,
@@ -59,6 +60,13 @@ impl Fake {
         Self { url: format!("unix:{}", path.display()), requests, _server: server }
     }
 
+    /// Paths of the requests that may have changed something.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        let requests = self.requests.lock().unwrap();
+        let writes = requests.iter().filter(|seen| seen.method != "GET");
+        writes.map(|seen| format!("{} {}", seen.method, seen.path)).collect()
+    }
+
     pub(crate) fn paths(&self) -> Vec<String> {
         self.requests.lock().unwrap().iter().map(|seen| seen.path.clone()).collect()
     }
@@ -73,11 +81,12 @@ fn app(
     let handler = move |request: Request| {
         let uri = request.uri().path_and_query().unwrap().as_str();
         let path = uri.strip_prefix("/api/v1/").unwrap_or(uri).to_owned();
+        let method = request.method().to_string();
         let authorization = request.headers().get("authorization");
         let authorization = authorization.map(|value| value.to_str().unwrap().to_owned());
         let nth = {
             let mut seen = seen.lock().unwrap();
-            seen.push(Seen { path: path.clone(), authorization });
+            seen.push(Seen { method, path: path.clone(), authorization });
             seen.iter().filter(|seen| seen.path == path).count()
         };
         let answer = answers(&path, nth);
@@ -221,7 +230,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) async fn new(url: &str) -> Self {
-        let gateway = gateway(url);
+        Self::of(gateway(url)).await
+    }
+
+    pub(crate) async fn of(gateway: Gateway) -> Self {
         let (near, far) = tokio::io::duplex(1 << 16);
         let (input, output) = tokio::io::split(far);
         let mut server = JoinSet::new();

@@ -11,6 +11,8 @@
 
 mod fake;
 mod faults;
+mod monitors;
+mod probes;
 mod prompts;
 mod resources;
 mod stdio;

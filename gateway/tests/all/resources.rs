@@ -4,7 +4,8 @@ use rmcp::ServiceError;
 use rmcp::model::{ReadResourceRequestParams, ResourceContents};
 use serde_json::{Value, json};
 
-use crate::fake::{Client, Fake, contract, nobody};
+use crate::fake::{Client, Fake, nobody};
+use crate::probes::v1;
 
 async fn read(client: &Client, uri: &str) -> Result<Value, ServiceError> {
     let result = client.peer.read_resource(ReadResourceRequestParams::new(uri)).await?;
@@ -19,12 +20,17 @@ async fn read(client: &Client, uri: &str) -> Result<Value, ServiceError> {
 
 #[tokio::test]
 async fn a_resource_is_what_its_tool_answers() {
-    let fake = Fake::tcp(contract).await;
+    let fake = Fake::tcp(v1).await;
     let client = Client::new(&fake.url).await;
     let listed = client.peer.list_all_resources().await.unwrap();
     let listed: Vec<&str> = listed.iter().map(|resource| resource.uri.as_str()).collect();
-    let tools =
-        [("maintenant://containers", "list_containers"), ("maintenant://health", "get_health")];
+    let tools = [
+        ("maintenant://certificates", "list_certificates"),
+        ("maintenant://containers", "list_containers"),
+        ("maintenant://endpoints", "list_endpoints"),
+        ("maintenant://health", "get_health"),
+        ("maintenant://heartbeats", "list_heartbeats"),
+    ];
     assert_eq!(listed, tools.map(|(uri, _)| uri));
     for (uri, tool) in tools {
         let answer = client.call(tool, json!({})).await;

@@ -152,6 +152,34 @@ async fn a_container_is_explained() {
 }
 
 #[tokio::test]
+async fn labels_that_could_not_be_read_are_told() {
+    let fake = Fake::tcp(|path, nth| {
+        let (status, mut answer) = contract(path, nth);
+        if path == "containers/2" {
+            let problem = |n: i32| {
+                json!({"container_id": 2, "container_name": "shop-db-1",
+                       "label_key": format!("maintenant.endpoint.{n}.http\u{202e}"),
+                       "error": "https://u:hunter2@h/?k=v\u{1b}[31m is no URL", "since":
+                       "2026-05-05T12:00:00+02:00"})
+            };
+            answer["config_problems"] = (0..12).map(problem).collect();
+        }
+        (status, answer)
+    })
+    .await;
+    let client = Client::new(&fake.url).await;
+    let answer = client.call("get_container", json!({"container_id": "db"})).await;
+    let problems = answer["container"]["config_problems"].as_array().unwrap();
+    assert_eq!(problems.len(), 10);
+    assert_eq!(
+        problems[0],
+        json!({"label": "maintenant.endpoint.0.http\\u{202e}", "since": "2026-05-05T10:00:00Z",
+               "error": "https://[redacted]@h/?k=[redacted] is no URL"})
+    );
+    assert!(answer["hint"].as_str().unwrap().contains("2 more labels could not be read"));
+}
+
+#[tokio::test]
 async fn an_archived_container_is_found_by_its_id_alone() {
     let (client, _fake) = client().await;
     let answer = client.call("get_container", json!({"container_id": "9"})).await;

@@ -174,7 +174,7 @@ async fn prompts_and_resources_are_served_to_clients_that_initialize() {
     let prompt = server.legacy("prompts/get", json!({"name": "triage"})).await;
     assert_eq!(prompt["result"]["messages"][0]["role"], "user");
     let resources = server.legacy("resources/list", json!({})).await;
-    assert_eq!(resources["result"]["resources"][1]["uri"], "maintenant://health");
+    assert_eq!(resources["result"]["resources"][3]["uri"], "maintenant://health");
     let read = server.legacy("resources/read", json!({"uri": "maintenant://health"})).await;
     assert_eq!(read["result"]["contents"][0]["mimeType"], "application/json");
     let templates = server.legacy("resources/templates/list", json!({})).await;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use maintenant_api::containers::{
     ContainerDetail, ExitReason, Health, ObservedBy, State, Transition, TransitionQuery,
 };
+use maintenant_api::monitors::ConfigProblem;
 use rmcp::{tool, tool_router};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use crate::error::ToolError;
 use crate::listed::Listed;
 use crate::server::Gateway;
 use crate::time::show;
-use crate::tools::hint;
+use crate::tools::{hint, windows};
 use crate::untrusted::{self, name};
 
 const DEFAULT_TRANSITIONS: i64 = 10;
@@ -24,6 +25,8 @@ const MOST_TRANSITIONS: i64 = 50;
 const ENDS_WITH_LINES: usize = 3;
 const LINES_OF_AN_END: usize = 10;
 const LENGTH_OF_SUCH_A_LINE: usize = 300;
+/// Labels that could not be read.
+const MOST_PROBLEMS: usize = 10;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -99,8 +102,18 @@ struct Facts {
     /// How much of each window is known, in percent.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     uptime_coverage_percent: BTreeMap<String, f64>,
+    /// Labels that could not be read and have no effect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    config_problems: Vec<Problem>,
     #[serde(skip_serializing_if = "Option::is_none")]
     collector: Option<String>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Problem {
+    label: String,
+    error: String,
+    since: String,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -173,6 +186,7 @@ impl Gateway {
         let several = self.collectors().several().then(|| collector.name.clone());
         let hint = hint([
             state_hint(&detail),
+            problems_hint(detail.config_problems.len()),
             found.caveat(),
             missing,
             (left_out > 0).then(|| {
@@ -194,6 +208,19 @@ fn state_hint(detail: &ContainerDetail) -> Option<String> {
         return None;
     };
     Some(sentence.to_owned())
+}
+
+fn problem(problem: &ConfigProblem) -> Problem {
+    Problem {
+        label: name(&problem.label_key),
+        error: untrusted::message(&problem.error, 300),
+        since: show(problem.since),
+    }
+}
+
+fn problems_hint(problems: usize) -> Option<String> {
+    let more = problems.checked_sub(MOST_PROBLEMS).filter(|more| *more > 0)?;
+    Some(format!("{more} more labels could not be read."))
 }
 
 fn facts(detail: &ContainerDetail, listed: Option<&Listed>, collector: Option<String>) -> Facts {
@@ -227,13 +254,9 @@ fn facts(detail: &ContainerDetail, listed: Option<&Listed>, collector: Option<St
         archived: detail.archived,
         uptime_percent: windows(detail.uptime.iter().filter_map(|(k, v)| Some((k, (*v)?)))),
         uptime_coverage_percent: windows(detail.uptime_coverage.iter().map(|(k, v)| (k, *v))),
+        config_problems: detail.config_problems.iter().take(MOST_PROBLEMS).map(problem).collect(),
         collector,
     }
-}
-
-/// Windows by name; the names are the server's, so few and short ones only.
-fn windows<'a>(windows: impl Iterator<Item = (&'a String, f64)>) -> BTreeMap<String, f64> {
-    windows.take(8).map(|(window, percent)| (untrusted::text(window, 16), percent)).collect()
 }
 
 /// The newest `most` changes that fit, and how many of those did not.

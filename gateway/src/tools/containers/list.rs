@@ -1,6 +1,5 @@
 //! `list_containers`.
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use maintenant_api::Timestamp;
@@ -11,17 +10,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{group_of, is_shown_as, rank};
 use crate::arguments::{Parameters, whole_number};
-use crate::budget::{self, Json};
+use crate::budget::Json;
 use crate::collectors::{Source, ask};
 use crate::cursor;
 use crate::error::ToolError;
 use crate::listed::Listed;
 use crate::server::Gateway;
 use crate::time::show;
+use crate::tools::paging::{self, Key, Listing, Ranked, word};
 use crate::tools::{counted, hint};
 use crate::untrusted::name;
 
-const DEFAULT_LIMIT: usize = 20;
 const STATES: [&str; 8] =
     ["created", "running", "paused", "restarting", "exited", "completed", "dead", "unknown"];
 const HEALTHS: [&str; 4] = ["healthy", "unhealthy", "starting", "none"];
@@ -116,29 +115,20 @@ impl Gateway {
         &self,
         Parameters(arguments): Parameters<ListContainers>,
     ) -> Result<Json<ContainerPage>, ToolError> {
-        let (filter, limit) = (Filter::new(&arguments)?, limit(arguments.limit)?);
+        let (filter, limit) = (Filter::new(&arguments)?, paging::limit(arguments.limit)?);
         let after: Option<Key> =
             arguments.cursor.as_deref().map(|text| cursor::decode(text, &filter)).transpose()?;
         let collectors = self.collectors().choose(arguments.collector.as_deref())?;
         let answers =
             ask(collectors, |collector| async move { collector.containers().await }).await;
         let sources = answers.sources();
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries = Vec::new();
         for (collector, list) in answers.successes()? {
-            entries.extend(list.into_iter().map(|item| Entry::new(&collector.name, item)));
+            entries.extend(list.into_iter().map(|item| ranked(&collector.name, item)));
         }
         let several = self.collectors().several();
         Ok(Json(page(entries, &filter, after.as_ref(), limit, several, sources)))
     }
-}
-
-fn limit(limit: Option<i64>) -> Result<Option<usize>, ToolError> {
-    let Some(limit) = limit else { return Ok(None) };
-    usize::try_from(limit)
-        .ok()
-        .filter(|limit| (1..=100).contains(limit))
-        .map(Some)
-        .ok_or_else(|| ToolError::out_of_range("limit", limit, 1..=100))
 }
 
 /// Which containers were asked for. Its JSON is what a cursor is bound to.
@@ -160,24 +150,12 @@ enum Verdict {
 
 impl Filter {
     fn new(arguments: &ListContainers) -> Result<Self, ToolError> {
-        let word = |text: &Option<String>| text.as_deref().map(|text| text.trim().to_lowercase());
-        let state = match word(&arguments.state) {
-            None => None,
-            Some(word) => Some(
-                State::parse(&word)
-                    .ok_or_else(|| ToolError::unknown_word("state", &word, &STATES))?,
-            ),
+        let parse = |word: &str| match word {
+            "none" => Some(Verdict::None),
+            word => Health::parse(word).map(Verdict::Is),
         };
-        let health = match word(&arguments.health).as_deref() {
-            None => None,
-            Some("none") => Some(Verdict::None),
-            Some(word) => Some(
-                Health::parse(word)
-                    .filter(|_| HEALTHS.contains(&word))
-                    .map(Verdict::Is)
-                    .ok_or_else(|| ToolError::unknown_word("health", word, &HEALTHS))?,
-            ),
-        };
+        let state = word("state", arguments.state.as_deref(), State::parse, &STATES)?;
+        let health = word("health", arguments.health.as_deref(), parse, &HEALTHS)?;
         Ok(Self {
             state,
             health,
@@ -191,8 +169,7 @@ impl Filter {
         self.state.is_none() && self.health.is_none() && self.group.is_none() && self.name.is_none()
     }
 
-    fn matches(&self, entry: &Entry) -> bool {
-        let container = &entry.container;
+    fn matches(&self, Ranked { key, item: container }: &Ranked<Listed>) -> bool {
         self.state.is_none_or(|state| container.state == state)
             && self.health.is_none_or(|verdict| match verdict {
                 Verdict::None => container.health_status.is_none(),
@@ -203,40 +180,35 @@ impl Filter {
             })
             && self.name.as_deref().is_none_or(|part| {
                 container.name.to_lowercase().contains(part)
-                    || entry.key.1.to_lowercase().contains(part)
+                    || key.name.to_lowercase().contains(part)
             })
     }
 }
 
-/// Sort key: rank, name as it is shown, collector, id.
-type Key = (u8, String, String, i64);
-
-struct Entry {
-    key: Key,
-    container: Listed,
+fn ranked(collector: &str, container: Listed) -> Ranked<Listed> {
+    let key = Key {
+        rank: rank(&container),
+        moment: 0,
+        name: name(&container.name),
+        collector: collector.to_owned(),
+        id: container.id,
+    };
+    Ranked { key, item: container }
 }
 
-impl Entry {
-    fn new(collector: &str, container: Listed) -> Self {
-        let key = (rank(&container), name(&container.name), collector.to_owned(), container.id);
-        Self { key, container }
-    }
-
-    fn row(&self, several: bool) -> ContainerRow {
-        let container = &self.container;
-        ContainerRow {
-            name: self.key.1.clone(),
-            id: container.id.to_string(),
-            state: container.state.as_str(),
-            health: container.health_status.map(Health::as_str),
-            exit_code: container.exit_code,
-            exit_reason: container.exit_reason.map(ExitReason::as_str),
-            group: group_of(container).map(name),
-            image: name(&container.image),
-            since: since(&container.last_state_change_at),
-            restart_count: Some(container.restart_count).filter(|count| *count > 0),
-            collector: several.then(|| self.key.2.clone()),
-        }
+fn row(Ranked { key, item: container }: &Ranked<Listed>, several: bool) -> ContainerRow {
+    ContainerRow {
+        name: key.name.clone(),
+        id: container.id.to_string(),
+        state: container.state.as_str(),
+        health: container.health_status.map(Health::as_str),
+        exit_code: container.exit_code,
+        exit_reason: container.exit_reason.map(ExitReason::as_str),
+        group: group_of(container).map(name),
+        image: name(&container.image),
+        since: since(&container.last_state_change_at),
+        restart_count: Some(container.restart_count).filter(|count| *count > 0),
+        collector: several.then(|| key.collector.clone()),
     }
 }
 
@@ -275,58 +247,31 @@ impl Summary {
 
 /// One page of `entries`, worst first.
 fn page(
-    entries: Vec<Entry>,
+    entries: Vec<Ranked<Listed>>,
     filter: &Filter,
     after: Option<&Key>,
     limit: Option<usize>,
     several: bool,
     (sources, rest_of_sources): (Option<Vec<Source>>, Option<String>),
 ) -> ContainerPage {
-    let total = entries.len();
-    let mut matching: Vec<Entry> =
-        entries.into_iter().filter(|entry| filter.matches(entry)).collect();
-    matching.sort_by(|a, b| a.key.cmp(&b.key));
-    let mut summary = Summary::of(matching.iter().map(|entry| &entry.container));
-    summary.matching = (!filter.is_open()).then_some(matching.len());
-    summary.total = total;
-
-    let unseen = after.map_or(0, |after| {
-        matching.partition_point(|entry| entry.key.cmp(after) != Ordering::Greater)
-    });
-    let rest = matching.get(unseen..).unwrap_or_default();
-    let room = budget::ITEMS.saturating_sub(budget::size(&sources));
-    let budget = if limit.is_some() { room } else { room.min(budget::TARGET) };
-    let rows: Vec<ContainerRow> =
-        rest.iter().take(limit.unwrap_or(DEFAULT_LIMIT)).map(|entry| entry.row(several)).collect();
-    let (containers, _) = budget::fit(rows, budget);
-    let more = rest.len().saturating_sub(containers.len());
-    let next_cursor = containers
-        .len()
-        .checked_sub(1)
-        .filter(|_| more > 0)
-        .and_then(|last| rest.get(last))
-        .and_then(|entry| cursor::encode(&entry.key, filter));
-
+    let listing = Listing::new("container", entries, |entry| filter.matches(entry), after);
+    let mut summary = Summary::of(listing.matching.iter().map(|entry| &entry.item));
+    summary.matching = (!filter.is_open()).then_some(listing.matching.len());
+    summary.total = listing.total;
+    let page = listing.page(limit, filter, sources.as_deref(), |entry| row(entry, several));
     let hint = hint([
         (summary.unknown() > 0).then(|| {
             let containers = counted(summary.unknown(), "container");
             format!("State unknown for {containers}: Docker cannot be asked; see get_health.")
         }),
-        (more > 0).then(|| match next_cursor {
-            Some(_) => format!("{more} more: repeat the call with cursor = next_cursor."),
-            None => format!("{more} more: narrow the filters to see them."),
-        }),
-        (matching.is_empty() && total > 0).then(|| {
-            let containers = counted(total, "container");
-            format!("No container matches; without filters there are {containers}.")
-        }),
-        (total == 0).then(|| {
+        page.rest,
+        (listing.total == 0).then(|| {
             "No container is watched; get_health tells whether the collector reaches Docker."
                 .to_owned()
         }),
         rest_of_sources,
     ]);
-    ContainerPage { summary, hint, containers, next_cursor, sources }
+    ContainerPage { summary, hint, containers: page.rows, next_cursor: page.next_cursor, sources }
 }
 
 #[cfg(test)]
@@ -334,8 +279,9 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::budget;
 
-    fn entries(count: i64) -> Vec<Entry> {
+    fn entries(count: i64) -> Vec<Ranked<Listed>> {
         (1..=count)
             .map(|id| {
                 let container = json!({
@@ -346,7 +292,7 @@ mod tests {
                     "first_seen_at": "2026-01-01T00:00:00Z",
                     "last_state_change_at": "2026-01-01T00:00:00Z"
                 });
-                Entry::new("collector", serde_json::from_value(container).unwrap())
+                ranked("collector", serde_json::from_value(container).unwrap())
             })
             .collect()
     }
@@ -402,9 +348,9 @@ mod tests {
     fn large_names_shorten_the_page_and_the_rest_is_on_the_next() {
         let mut entries = entries(30);
         for entry in &mut entries {
-            entry.container.image = "x".repeat(5000);
-            entry.container.name = format!("{}{}", "n".repeat(500), entry.container.id);
-            entry.key.1 = name(&entry.container.name);
+            entry.item.image = "x".repeat(5000);
+            entry.item.name = format!("{}{}", "n".repeat(500), entry.item.id);
+            entry.key.name = name(&entry.item.name);
         }
         let page = page(entries, &Filter::default(), None, None, false, (None, None));
         assert!(page.containers.len() < 20);
@@ -419,7 +365,7 @@ mod tests {
         let sources = (Some((0..10).map(source).collect()), None);
         let mut entries = entries(100);
         for entry in &mut entries {
-            entry.container.image = "x".repeat(300);
+            entry.item.image = "x".repeat(300);
         }
         let page = page(entries, &Filter::default(), None, Some(100), true, sources);
         assert!(page.containers.len() > 20);
@@ -430,9 +376,9 @@ mod tests {
     fn what_is_not_shown_is_counted_and_reached_whatever_its_name() {
         let mut entries = entries(3);
         for entry in &mut entries {
-            let mut container = entry.container.clone();
+            let mut container = entry.item.clone();
             container.name = "\u{1b}".repeat(40_000);
-            *entry = Entry::new("collector", container);
+            *entry = ranked("collector", container);
         }
         let page = page(entries, &Filter::default(), None, Some(1), false, (None, None));
         assert!(page.next_cursor.is_some_and(|cursor| cursor.len() < 1000));
@@ -441,9 +387,9 @@ mod tests {
 
     #[test]
     fn a_name_is_found_as_it_is_shown() {
-        let mut container = entries(1).remove(0).container;
+        let mut container = entries(1).remove(0).item;
         container.name = "evil\u{202e}name".to_owned();
-        let entry = Entry::new("collector", container);
+        let entry = ranked("collector", container);
         let filter = |part: &str| Filter { name: Some(part.to_owned()), ..Filter::default() };
         for part in ["evil\u{202e}", "\\u{202e}name"] {
             assert!(filter(part).matches(&entry), "{part}");
