@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use maintenant_api::endpoints::{Conditions, EndpointConfig, EndpointType};
 use maintenant_serve::settings;
@@ -32,7 +33,9 @@ pub struct Spec {
     pub failure_threshold: u32,
     pub recovery_threshold: u32,
     pub method: Method,
-    /// Sent with the first request; `Host` takes the place of the URL's.
+    /// Sent to the target's origin, and to no other after a redirect. `Host` takes the place of the
+    /// URL's host in the request, as the TLS server name, and as the name the certificate must bear;
+    /// the connection still goes to the URL's host.
     pub headers: HeaderMap,
     pub expected_status: StatusSet,
     pub tls_verify: bool,
@@ -41,12 +44,22 @@ pub struct Spec {
 }
 
 /// What is checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Target {
-    /// With `http` or `https` and a host.
+    /// With `http` or `https` and a host. User and password in it become basic authorisation.
     Http(Url),
     /// The host is a name, or an address without brackets.
     Tcp { host: String, port: u16 },
+}
+
+impl fmt::Debug for Target {
+    /// Without user, password and query: each may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(url) => write!(f, "{}{}", url.origin().ascii_serialization(), url.path()),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
 }
 
 /// [`Conditions`], compiled.
@@ -146,7 +159,9 @@ impl Spec {
 impl Target {
     pub fn parse(kind: EndpointType, text: &str) -> Result<Self, SpecFault> {
         let fault = |fault: String| SpecFault { field: "target", fault };
-        let shown: String = text.chars().take(100).collect();
+        // What comes before an @ or after a ? may be a secret.
+        let shown = text.split('?').next().unwrap_or_default().rsplit('@').next();
+        let shown: String = shown.unwrap_or_default().chars().take(100).collect();
         if text.is_empty() || text.len() > LONGEST_TARGET {
             return Err(fault(format!("it must have 1 to {LONGEST_TARGET} bytes")));
         }
@@ -250,6 +265,10 @@ fn headers(config: &EndpointConfig) -> Result<HeaderMap, SpecFault> {
             .ok()
             .filter(|value| value.len() <= LONGEST_TEXT)
             .ok_or_else(|| fault(format!("the value of `{name}` cannot be sent")))?;
+        let bare = |host: &Authority| !host.as_str().contains('@');
+        if name == HOST && !Authority::try_from(value.as_bytes()).as_ref().is_ok_and(bare) {
+            return Err(fault("the value of `host` is no host; use name or name:port".to_owned()));
+        }
         value.set_sensitive(name != HOST);
         headers.insert(name, value);
     }
@@ -343,7 +362,7 @@ impl StatusSet {
         let mut ranges = Vec::new();
         for part in settings::list(text) {
             let lower = part.to_ascii_lowercase();
-            let range = match lower.strip_suffix("xx").map(|class| class.parse::<u16>()) {
+            let range = match lower.strip_suffix("xx").map(str::parse::<u16>) {
                 Some(Ok(class @ 1..=5)) if lower.len() == 3 => {
                     Some((class * 100, class * 100 + 99))
                 }
@@ -360,6 +379,20 @@ impl StatusSet {
 
     pub fn contains(&self, status: u16) -> bool {
         self.0.iter().any(|(low, high)| (*low..=*high).contains(&status))
+    }
+}
+
+impl fmt::Display for StatusSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (low, high)) in self.0.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            match (low, high) {
+                _ if low == high => write!(f, "{comma}{low}")?,
+                _ if low % 100 == 0 && *high == low + 99 => write!(f, "{comma}{}xx", low / 100)?,
+                _ => write!(f, "{comma}{low}-{high}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -381,6 +414,12 @@ mod tests {
             let refused = bad != "200,";
             assert_eq!(StatusSet::parse(bad).is_err(), refused, "{bad}");
         }
+    }
+
+    #[test]
+    fn statuses_are_written_as_they_are_read() {
+        let set = StatusSet::parse("200, 301-303,4XX,500-599").unwrap();
+        assert_eq!(set.to_string(), "200,301-303,4xx,5xx");
     }
 
     fn check_target(kind: EndpointType, text: &str, accepted: bool) {
@@ -433,6 +472,12 @@ mod tests {
             config.headers.insert("a b".into(), "c".into());
         };
         assert_eq!(faulty(Http, bad_header), "headers");
+        for bad in ["", "a b", "user@a", "a/b", "http://a"] {
+            let host = |config: &mut EndpointConfig| {
+                config.headers.insert("Host".into(), bad.into());
+            };
+            assert_eq!(faulty(Http, host), "headers", "{bad}");
+        }
         let regex = |config: &mut EndpointConfig| config.conditions.body_matches = Some("(".into());
         assert_eq!(faulty(Http, regex), "body_matches");
         let huge = |config: &mut EndpointConfig| {
@@ -453,5 +498,10 @@ mod tests {
         config.headers.insert("authorization".into(), "hunter2".into());
         let spec = Spec::parse(EndpointType::Http, "http://a", &config).unwrap();
         assert!(!format!("{spec:?}").contains("hunter2"));
+        let target = "http://user:hunter2@a/?token=hunter2";
+        let spec = Spec::parse(EndpointType::Http, target, &defaults(EndpointType::Http)).unwrap();
+        assert!(!format!("{spec:?}").contains("hunter2"), "{spec:?}");
+        let bad = Target::parse(EndpointType::Http, "http://user:hunter2@a:99999/").unwrap_err();
+        assert!(!bad.to_string().contains("hunter2"), "{bad}");
     }
 }

@@ -1,6 +1,7 @@
 //! A TCP connection to a name: looked up, checked, raced over its addresses.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -123,7 +124,7 @@ pub(super) fn interleaved(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
 async fn race(addresses: &[IpAddr], port: u16) -> Result<(TcpStream, SocketAddr), ConnectFault> {
     let mut waiting = addresses.iter().map(|address| SocketAddr::new(*address, port));
     let mut attempts = FuturesUnordered::new();
-    let mut last = None;
+    let mut faults = Vec::new();
     let attempt = |address: SocketAddr| async move { (address, TcpStream::connect(address).await) };
     attempts.extend(waiting.next().map(attempt));
     while !attempts.is_empty() {
@@ -131,12 +132,9 @@ async fn race(addresses: &[IpAddr], port: u16) -> Result<(TcpStream, SocketAddr)
         tokio::select! {
             Some((address, result)) = attempts.next() => match result {
                 Ok(stream) => return Ok((stream, address)),
-                Err(error) if is_local(&error) => {
-                    return Err(ConnectFault::Local(words(&error)));
-                }
                 Err(error) => {
-                    last = Some(error);
                     attempts.extend(waiting.next().map(attempt));
+                    faults.push((is_local(&error, address), error));
                 }
             },
             () = tokio::time::sleep(HEAD_START), if more => {
@@ -144,16 +142,41 @@ async fn race(addresses: &[IpAddr], port: u16) -> Result<(TcpStream, SocketAddr)
             }
         }
     }
-    Err(last.map_or(ConnectFault::Timeout, |error| ConnectFault::Connect(words(&error))))
+    Err(worst(&faults))
+}
+
+/// The fault that tells most. An address that could not be tried might have answered; a family this
+/// machine has no route for says less than an address that refused.
+pub(super) fn worst(faults: &[(bool, std::io::Error)]) -> ConnectFault {
+    let unreachable = |error: &std::io::Error| error.kind() == ErrorKind::NetworkUnreachable;
+    let rank = |(local, error): &&(bool, std::io::Error)| (*local, !unreachable(error));
+    match faults.iter().max_by_key(rank) {
+        Some((true, error)) => ConnectFault::Local(words(error)),
+        Some((false, error)) => ConnectFault::Connect(words(error)),
+        None => ConnectFault::Timeout,
+    }
 }
 
 /// Out of file descriptors, ports or memory.
-fn is_local(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{AddrNotAvailable, OutOfMemory};
+fn is_local(error: &std::io::Error, address: SocketAddr) -> bool {
     const EMFILE: i32 = 24;
     const ENFILE: i32 = 23;
-    matches!(error.kind(), AddrNotAvailable | OutOfMemory)
-        || matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
+    match error.kind() {
+        ErrorKind::OutOfMemory => true,
+        // Either no port is left, or this machine has no address of that family, which another
+        // protocol notices too and waiting does not change.
+        ErrorKind::AddrNotAvailable => has_source_for(address),
+        _ => matches!(error.raw_os_error(), Some(EMFILE | ENFILE)),
+    }
+}
+
+/// Nothing is sent: connecting a datagram socket only chooses its source.
+fn has_source_for(address: SocketAddr) -> bool {
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    UdpSocket::bind((any, 0)).and_then(|socket| socket.connect(address)).is_ok()
 }
 
 /// The system's words without its number.

@@ -35,12 +35,16 @@ pub enum ResolveError {
     Busy,
 }
 
+/// The addresses of a name, however long that takes.
+pub type LookUp = fn(&str) -> Result<Vec<IpAddr>, ResolveError>;
+
 /// The pool; clones share it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Resolver(Arc<Pool>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pool {
+    look_up: LookUp,
     queue: Mutex<Queue>,
     added: Condvar,
 }
@@ -59,7 +63,19 @@ struct Question {
     answer: oneshot::Sender<Result<Vec<IpAddr>, ResolveError>>,
 }
 
+impl Default for Resolver {
+    fn default() -> Self {
+        Self::asking(system)
+    }
+}
+
 impl Resolver {
+    /// A pool that asks something else than the system.
+    pub fn asking(look_up: LookUp) -> Self {
+        let (queue, added) = Default::default();
+        Self(Arc::new(Pool { look_up, queue, added }))
+    }
+
     /// All addresses of `host` in the system's order; a literal is its own address.
     pub async fn resolve(&self, host: &str, until: Instant) -> Result<Vec<IpAddr>, ResolveError> {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -120,13 +136,13 @@ impl Pool {
             }
             drop(queue);
             let _ = question.begun.send(());
-            let _ = question.answer.send(look_up(&question.host));
+            let _ = question.answer.send((self.look_up)(&question.host));
             queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
-fn look_up(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
+fn system(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
     let found = (host, 0).to_socket_addrs().map_err(|error| {
         let text = error.to_string();
         let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
