@@ -19,7 +19,6 @@ use crate::config::{Access, Config, local_socket};
 use crate::containers::deletions::Deletions;
 use crate::containers::inventory::Inventory;
 use crate::containers::routes::Containers;
-use crate::containers::sql;
 use crate::containers::watch::{Periods, Watch, Watched};
 use crate::http::events::EventBus;
 use crate::http::{AppState, router};
@@ -32,33 +31,9 @@ use crate::spine::Spine;
 use crate::store::retention::{Keep, Retention};
 use crate::store::{Lock, Store, Writer};
 use crate::tasks::{Backoff, Supervisor};
-use crate::{certificates, endpoints, heartbeats};
+use crate::{certificates, containers, endpoints, heartbeats};
 
 const JOB_GRACE: Duration = Duration::from_secs(5);
-
-const KEEPS: [Keep; 5] = [
-    Keep {
-        what: "container transitions older than 90 days",
-        days: 90,
-        delete: sql::delete_old_transitions,
-    },
-    Keep {
-        what: "container transitions beyond the newest of a container",
-        days: 0,
-        delete: sql::delete_excess_transitions,
-    },
-    Keep {
-        what: "container availability older than 400 days",
-        days: 400,
-        delete: sql::delete_old_spans,
-    },
-    Keep {
-        what: "container availability beyond the newest of a container",
-        days: 0,
-        delete: sql::delete_excess_spans,
-    },
-    Keep { what: "containers archived for 30 days", days: 30, delete: sql::delete_old_archived },
-];
 
 /// A collector at work: its jobs run, its routes can be served.
 pub struct Collector {
@@ -98,7 +73,7 @@ impl Collector {
             }
             None => nothing_watched(),
         };
-        let retention = Retention { store: store.clone(), keeps: KEEPS.into() };
+        let retention = Retention { store: store.clone(), keeps: keeps() };
         supervisor.every(Duration::from_hours(1), retention);
         let spine = Spine {
             store: store.clone(),
@@ -152,6 +127,11 @@ impl Collector {
         }
         tracing::info!("stopped");
     }
+}
+
+/// What every dimension keeps, and for how long.
+fn keeps() -> Vec<Keep> {
+    containers::sql::KEEPS.into_iter().chain(certificates::sql::KEEPS).collect()
 }
 
 async fn open(path: &Path) -> anyhow::Result<(Store, Writer)> {

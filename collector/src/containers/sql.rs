@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, named_params};
 
 use super::labels::{Compose, Labels};
 use super::model::{Container, Exit, Facts, Pending, RestartPolicy, Transition, is_up};
+use crate::store::retention::Keep;
 use crate::uptime::Span;
 
 /// Up to here the stored states were seen to hold.
@@ -19,6 +20,31 @@ const MOST_TRANSITIONS: u32 = 10_000;
 const MOST_SPANS: u32 = 20_000;
 /// Archived containers in one list: a host of short-lived jobs has very many.
 const MOST_ARCHIVED: u32 = 2_000;
+
+/// What is kept of containers, and for how long.
+pub const KEEPS: [Keep; 5] = [
+    Keep {
+        what: "container transitions older than 90 days",
+        days: 90,
+        delete: delete_old_transitions,
+    },
+    Keep {
+        what: "container transitions beyond the newest of a container",
+        days: 0,
+        delete: delete_excess_transitions,
+    },
+    Keep {
+        what: "container availability older than 400 days",
+        days: 400,
+        delete: delete_old_spans,
+    },
+    Keep {
+        what: "container availability beyond the newest of a container",
+        days: 0,
+        delete: delete_excess_spans,
+    },
+    Keep { what: "containers archived for 30 days", days: 30, delete: delete_old_archived },
+];
 
 /// A container as it now is, and what brought it there.
 #[derive(Debug, Clone)]

@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::Timestamp;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name,
+};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, ProtocolVersion, RootCertStore,
     SignatureScheme,
@@ -49,6 +52,8 @@ pub enum HandshakeError {
 #[derive(Debug)]
 pub struct Trust {
     roots: RootCertStore,
+    /// When each of `roots` ends, in their order, as far as their certificates were seen.
+    ends: Vec<Option<Timestamp>>,
     /// `None` without a single root: then nothing is trusted.
     verifier: Option<Arc<WebPkiServerVerifier>>,
     config: Arc<ClientConfig>,
@@ -58,10 +63,12 @@ impl Trust {
     /// The system's roots and those of a PEM file. A system without roots is reported in the log;
     /// then only what the file names is trusted.
     pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
-        let mut roots = RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(system.certs);
-        if roots.is_empty() {
+        let mut trust = Self::of(RootCertStore::empty())?;
+        for certificate in rustls_native_certs::load_native_certs().certs {
+            // Systems carry odd ones; what cannot be read is not trusted.
+            let _ = trust.add(certificate);
+        }
+        if trust.roots.is_empty() {
             tracing::warn!(
                 "this system has no certificate authorities: every chain is found untrusted"
             );
@@ -72,32 +79,59 @@ impl Trust {
                 .with_context(|| format!("cannot read certificates from {}", path.display()))?;
             anyhow::ensure!(!more.is_empty(), "no certificate in {}", path.display());
             for certificate in more {
-                roots.add(certificate).with_context(|| format!("in {}", path.display()))?;
+                trust.add(certificate).with_context(|| format!("in {}", path.display()))?;
             }
         }
-        Self::of(roots)
+        trust.ready()
     }
 
     /// Only these roots, which may be none.
     pub fn of(roots: RootCertStore) -> anyhow::Result<Self> {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = if roots.is_empty() {
+        let ends = vec![None; roots.len()];
+        let config = Arc::new(recording_config(provider)?);
+        Self { roots, ends, verifier: None, config }.ready()
+    }
+
+    fn add(&mut self, certificate: CertificateDer<'static>) -> Result<(), rustls::Error> {
+        let end = x509_parser::parse_x509_certificate(&certificate).ok().map(|(_, parsed)| {
+            let end = parsed.validity().not_after.timestamp();
+            Timestamp::from_second(end).unwrap_or(Timestamp::MAX)
+        });
+        self.roots.add(certificate)?;
+        self.ends.push(end);
+        Ok(())
+    }
+
+    /// With a verifier for the roots as they now are.
+    fn ready(mut self) -> anyhow::Result<Self> {
+        self.verifier = if self.roots.is_empty() {
             None
         } else {
-            let roots = Arc::new(roots.clone());
-            Some(WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build()?)
+            let roots = Arc::new(self.roots.clone());
+            let provider = self.config.crypto_provider().clone();
+            Some(WebPkiServerVerifier::builder_with_provider(roots, provider).build()?)
         };
-        let config = Arc::new(recording_config(provider)?);
-        Ok(Self { roots, verifier, config })
+        Ok(self)
+    }
+
+    /// Each root, and when its certificate ends where that is known.
+    pub fn roots(&self) -> impl Iterator<Item = (&TrustAnchor<'static>, Option<Timestamp>)> {
+        self.roots.roots.iter().zip(self.ends.iter().copied())
     }
 
     /// The same roots and these.
     pub fn with(&self, more: &[CertificateDer<'static>]) -> anyhow::Result<Self> {
-        let mut roots = self.roots.clone();
+        let mut trust = Self {
+            roots: self.roots.clone(),
+            ends: self.ends.clone(),
+            verifier: None,
+            config: self.config.clone(),
+        };
         for certificate in more {
-            roots.add(certificate.clone())?;
+            trust.add(certificate.clone())?;
         }
-        Self::of(roots)
+        trust.ready()
     }
 
     /// Whether a client that trusts these roots accepts what was presented, under `name` at `now`.
@@ -110,9 +144,23 @@ impl Trust {
         let unknown = || rustls::Error::from(CertificateError::UnknownIssuer);
         let (leaf, intermediates) = presented.chain.split_first().ok_or_else(unknown)?;
         let verifier = self.verifier.as_ref().ok_or_else(unknown)?;
-        let seconds = u64::try_from(now.as_second()).unwrap_or_default();
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let now = unix_time(now);
         verifier.verify_server_cert(leaf, intermediates, name, &presented.ocsp, now).map(|_| ())
+    }
+
+    /// Whether what was presented leads to one of these roots at `at`, whatever name it is for.
+    pub fn judge_chain(&self, presented: &Presented, at: Timestamp) -> Result<(), rustls::Error> {
+        let unknown = || rustls::Error::from(CertificateError::UnknownIssuer);
+        let (leaf, intermediates) = presented.chain.split_first().ok_or_else(unknown)?;
+        let leaf = ParsedCertificate::try_from(leaf)?;
+        let algorithms = self.config.crypto_provider().signature_verification_algorithms.all;
+        verify_server_cert_signed_by_trust_anchor(
+            &leaf,
+            &self.roots,
+            intermediates,
+            unix_time(at),
+            algorithms,
+        )
     }
 
     /// Handshakes over `stream` before `until`, accepting and recording whatever is presented. `name`
@@ -123,19 +171,44 @@ impl Trust {
         name: ServerName<'static>,
         until: Instant,
     ) -> Result<(TlsStream<S>, Presented), HandshakeError> {
+        let (presented, stream) = self.record(stream, name, true, until).await;
+        Ok((stream?, presented))
+    }
+
+    /// As [`Trust::handshake`], with `name` sent only if `sni` says so. What was presented is told
+    /// even if the handshake did not complete: a server may refuse us after showing who it is.
+    pub async fn record<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+        name: ServerName<'static>,
+        sni: bool,
+        until: Instant,
+    ) -> (Presented, Result<TlsStream<S>, HandshakeError>) {
         let recorder = Arc::new(Recorder::new(self.config.crypto_provider()));
         let mut config = (*self.config).clone();
+        config.enable_sni = sni;
         config.dangerous().set_certificate_verifier(recorder.clone());
         let connecting = TlsConnector::from(Arc::new(config)).connect(name, stream);
         let stream = match tokio::time::timeout_at(until, connecting).await {
-            Err(_) => return Err(HandshakeError::Timeout),
-            Ok(Err(error)) => return Err(fault(error)),
-            Ok(Ok(stream)) => stream,
+            Err(_) => Err(HandshakeError::Timeout),
+            Ok(Err(error)) => Err(fault(error)),
+            Ok(Ok(stream)) => Ok(stream),
         };
         let mut presented = recorder.take();
-        presented.version = stream.get_ref().1.protocol_version();
-        Ok((stream, presented))
+        presented.version = stream.as_ref().ok().and_then(|s| s.get_ref().1.protocol_version());
+        (presented, stream)
     }
+}
+
+/// Whether `certificate` is for `name`, by its alternative names alone.
+pub fn is_for(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
+    ParsedCertificate::try_from(certificate)
+        .is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
+}
+
+fn unix_time(at: Timestamp) -> UnixTime {
+    let seconds = u64::try_from(at.as_second()).unwrap_or_default();
+    UnixTime::since_unix_epoch(Duration::from_secs(seconds))
 }
 
 /// The name of a host as TLS knows it: a DNS name or an address, brackets and final dot removed.

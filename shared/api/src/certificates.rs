@@ -157,8 +157,8 @@ pub struct Certificate {
     pub status: CertificateStatus,
     #[serde(default)]
     pub check_interval_seconds: i64,
-    /// Days before the end at which to warn. For certificates with a short life the earlier of
-    /// these and a third of the life counts.
+    /// Days before the end at which to warn. Those outside the last third of a certificate's life do
+    /// not count; where none is left, a third and a tenth of that life do.
     #[serde(default, deserialize_with = "null_as_default")]
     pub warning_thresholds: Vec<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
