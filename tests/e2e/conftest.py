@@ -17,9 +17,9 @@ READERS = [pytest.param(kind, id="-".join(kind)) for kind in KINDS]
 class System:
     """A collector that watches an engine, and a gateway in front of it."""
 
-    def __init__(self, place: Workshop, docker_host: str) -> None:
+    def __init__(self, place: Workshop, docker_host: str, **settings: str) -> None:
         self.place = place
-        self.collector: Program = place.collector(docker_host)
+        self.collector: Program = place.collector(docker_host, **settings)
         self.rest: Rest = self.collector.rest()
         self._readers: dict[tuple[str, str], Reader] = {}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import READERS, System
 from support import pki
 from support.docker import Docker
 from support.nginx import Nginx, free_port
@@ -286,6 +287,76 @@ def test_checks_are_kept_over_a_restart(docker: Docker, lab: Lab) -> None:
         assert again["certificate"]["status"] == "error"
         checks = rest.get(f"/certificates/{row}/checks")
         assert checks["total"] == 1 and not checks["has_more"]
+
+
+# --- what an assistant reads ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def told(docker: Docker, lab: Lab) -> Iterator[System]:
+    """A system of its own that watches each of these servers, and one more because of an endpoint."""
+    with workshop() as place:
+        roots = {"MAINTENANT_PROBE_CA_CERT": str(lab.folder / "roots.pem")}
+        system = System(place, docker.host, **roots)
+        for row in {row.shown: row for row in reversed(ROWS)}.values():
+            if row.shown == "with-root":
+                target = f"https://127.0.0.1:{lab.ports[row.shown]}/status/200"
+                body = {"name": "secured", "target": target, "endpoint_type": "http"}
+                answer = system.rest.http.post("/endpoints", json=body)
+            else:
+                body = {"hostname": "127.0.0.1", "port": lab.ports[row.shown]}
+                settings = {"server_name": row.name} if row.name else {}
+                answer = system.rest.http.post("/certificates", json={**body, **settings})
+            assert answer.status_code == 201, answer.text
+
+        def all_checked() -> bool:
+            found = system.rest.get("/certificates")["certificates"]
+            assert len(found) == len(lab.ports)
+            assert all("latest_check" in certificate for certificate in found)
+            return True
+
+        wait_until(all_checked, "every certificate was checked", within=30)
+        try:
+            yield system
+        finally:
+            system.close()
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_an_assistant_reads_each_verdict(lab: Lab, told: System, kind: tuple[str, str]) -> None:
+    reader = told.reader(*kind)
+    listed = reader.call("list_certificates", limit=100)["certificates"]
+    by_port = {row["port"]: row for row in listed}
+    for row in ROWS:
+        found = by_port[lab.ports[row.shown]]
+        assert (found["verdict"], found["status"]) == (row.verdict, row.status), found
+        assert found["expires"] and found["issuer"], found
+        for part in row.hints:
+            assert part in found["hint"], found
+    assert by_port[lab.ports["with-root"]]["source"] == "auto"
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_an_assistant_asks_which_expire_soon(
+    lab: Lab, told: System, kind: tuple[str, str]
+) -> None:
+    page = told.reader(*kind).call("list_certificates", expires_within_days=30, limit=100)
+    soon = {"expired", "ended-path", "expiring", "short-life", "short-path"}
+    ports = {row["port"] for row in page["certificates"]}
+    assert ports == {lab.ports[name] for name in soon}
+
+
+def test_a_certificate_of_an_endpoint_lives_as_long_as_the_endpoint(lab: Lab, told: System) -> None:
+    port = lab.ports["with-root"]
+    answer = told.rest.http.post("/certificates", json={"hostname": "127.0.0.1", "port": port})
+    assert answer.status_code == 409
+    assert answer.json()["error"]["code"] == "ALREADY_AUTO_DETECTED"
+    (auto,) = told.rest.get("/certificates", source="auto")["certificates"]
+    answer = told.rest.http.delete(f"/certificates/{auto['id']}")
+    assert answer.json()["error"]["code"] == "CANNOT_DELETE_AUTO"
+    assert told.rest.http.delete(f"/endpoints/{auto['endpoint_id']}").status_code == 204
+    gone = lambda: told.rest.get("/certificates", source="auto")["total"] == 0  # noqa: E731
+    wait_until(gone, "its certificate is watched no more")
 
 
 # --- what does not come to a certificate ------------------------------------------------------
