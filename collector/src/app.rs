@@ -131,7 +131,11 @@ impl Collector {
 
 /// What every dimension keeps, and for how long.
 fn keeps() -> Vec<Keep> {
-    containers::sql::KEEPS.into_iter().chain(certificates::sql::KEEPS).collect()
+    containers::sql::KEEPS
+        .into_iter()
+        .chain(heartbeats::KEEPS)
+        .chain(certificates::sql::KEEPS)
+        .collect()
 }
 
 async fn open(path: &Path) -> anyhow::Result<(Store, Writer)> {

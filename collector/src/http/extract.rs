@@ -53,6 +53,10 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequest<S> for Body<T> 
             BodyFault::find(&error)
                 .map_or_else(|| ApiError::InvalidJson(foreign(&error.body_text())), ApiError::Body)
         })?;
+        // serde would take the values of a list as the fields in their order.
+        if bytes.trim_ascii_start().starts_with(b"[") {
+            return Err(ApiError::InvalidJson("it is a list".to_owned()));
+        }
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|error| ApiError::InvalidJson(foreign(&error.to_string())))

@@ -93,7 +93,10 @@ pub fn router(state: AppState, access: Access) -> Router {
 }
 
 async fn unknown_path(request: Request) -> Response {
-    let path = maintenant_serve::logging::foreign(request.uri().path());
+    let path = request.uri().path();
+    // Addresses of pings are secrets.
+    let path = if path.starts_with("/ping/") { "/ping/…" } else { path };
+    let path = maintenant_serve::logging::foreign(path);
     let message = format!("there is nothing at {path}; GET /api/v1/openapi.json lists all routes");
     error(StatusCode::NOT_FOUND, "NOT_FOUND", message)
 }

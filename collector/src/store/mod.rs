@@ -25,6 +25,8 @@ const QUEUE: usize = 1024;
 /// Writes in one commit.
 const BATCH: usize = 500;
 const READERS: usize = 4;
+/// Prepared statements kept by the writer.
+const STATEMENTS: usize = 256;
 
 /// Handle on the database. Clones share it.
 #[derive(Clone)]
@@ -78,6 +80,11 @@ impl Writer {
 impl Store {
     /// Opens the database, checks it (`quick_check`) and brings its schema up to date.
     pub fn open(path: &Path) -> anyhow::Result<(Self, Writer)> {
+        Self::open_with(path, BATCH)
+    }
+
+    /// As [`Store::open`], with another number of writes in one commit: 1 commits each alone.
+    pub fn open_with(path: &Path, batch: usize) -> anyhow::Result<(Self, Writer)> {
         let writer = open_writer(path)?;
         let readers = (0..READERS)
             .map(|_| open_reader(path))
@@ -86,7 +93,7 @@ impl Store {
         let (sender, queue) = mpsc::channel(QUEUE);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || write_loop(writer, queue))?;
+            .spawn(move || write_loop(writer, queue, batch))?;
         let readers = Arc::new(Readers {
             idle: Mutex::new(readers),
             permits: Arc::new(Semaphore::new(READERS)),
@@ -101,12 +108,28 @@ impl Store {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.write_then(work, |_| ()).await
+    }
+
+    /// As [`Store::write`]. After the commit `then` is given the result on the writer's thread: in
+    /// the order of the writes, and also when the caller has gone away meanwhile. It must not wait.
+    pub async fn write_then<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        then: impl FnOnce(&T) + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         let work: Work = Box::new(move |connection| {
             let result = connection.and_then(|connection| Ok(work(connection)?));
             let succeeded = result.is_ok();
             let ack: Ack = Box::new(move |commit| {
-                let _ = answer.send(commit.and(result));
+                let result = commit.and(result);
+                if let Ok(result) = &result {
+                    // A panic must not end the writer.
+                    let then = std::panic::AssertUnwindSafe(|| then(result));
+                    let _ = std::panic::catch_unwind(then);
+                }
+                let _ = answer.send(result);
             });
             (succeeded, ack)
         });
@@ -141,10 +164,10 @@ impl Store {
     }
 }
 
-fn write_loop(mut connection: Connection, mut queue: mpsc::Receiver<Option<Work>>) {
+fn write_loop(mut connection: Connection, mut queue: mpsc::Receiver<Option<Work>>, most: usize) {
     let mut batch = Vec::new();
     let mut ended = false;
-    while !ended && queue.blocking_recv_many(&mut batch, BATCH) > 0 {
+    while !ended && queue.blocking_recv_many(&mut batch, most) > 0 {
         ended = batch.iter().any(Option::is_none);
         commit(&mut connection, batch.drain(..).flatten());
     }
@@ -197,6 +220,7 @@ fn open_writer(path: &Path) -> anyhow::Result<Connection> {
     let mut connection =
         Connection::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // auto_vacuum takes effect only on a new file and only before WAL.
     connection
         .execute_batch(

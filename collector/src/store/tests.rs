@@ -50,6 +50,24 @@ async fn a_panic_in_a_write_costs_only_its_own_answer() {
 }
 
 #[tokio::test]
+async fn what_follows_a_write_follows_its_commit_in_order_and_never_a_failure() {
+    let (_folder, store, _writer) = open();
+    let (tell, told) = std::sync::mpsc::channel();
+    let follow = |name: &'static str| {
+        let tell = tell.clone();
+        move |(): &()| tell.send(name).unwrap()
+    };
+    let gone = store.write_then(put("gone", 1), follow("gone"));
+    drop(tokio::time::timeout(Duration::ZERO, gone).await);
+    let again = store.write_then(put("gone", 1), follow("again"));
+    let panics = store.write_then(put("panics", 1), |()| panic!("on purpose"));
+    let last = store.write_then(put("last", 1), follow("last"));
+    let (again, panics, last) = tokio::join!(again, panics, last);
+    assert!(again.is_err() && panics.is_ok() && last.is_ok());
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), ["gone", "last"]);
+}
+
+#[tokio::test]
 async fn readers_cannot_write() {
     let (_folder, store, _writer) = open();
     assert!(store.read(put("a", 1)).await.is_err());

@@ -94,7 +94,7 @@ pub struct Heartbeat {
     pub name: String,
     pub status: HeartbeatStatus,
     pub alert_state: AlertState,
-    /// Between two pings. With a `schedule`, the time between its last and its next moment.
+    /// Between two pings. With a `schedule`, the time between its next two moments.
     #[serde(default)]
     pub interval_seconds: i64,
     /// How long after the deadline it counts as down.
@@ -106,7 +106,8 @@ pub struct Heartbeat {
     /// IANA name of the zone the schedule is written in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timezone: Option<String>,
-    /// How long a run may take from its start.
+    /// How long a run may take from its start. Without it a run must end by the deadline it has
+    /// anyway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_runtime_seconds: Option<i64>,
     #[serde(
@@ -164,7 +165,7 @@ pub struct HeartbeatList {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HeartbeatListQuery {
-    /// `new`, `up`, `down`, `started` or `paused`.
+    /// `new`, `up`, `late`, `down`, `started` or `paused`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
 }

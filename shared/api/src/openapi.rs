@@ -1,9 +1,8 @@
 //! One definition, two documents: the schemars schema of a wire type handed to utoipa, so that the
 //! OpenAPI document and the MCP tools describe the same JSON.
 
+use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
-use schemars::transform::{RecursiveTransform, Transform};
-use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{RefOr, Required};
@@ -15,15 +14,8 @@ fn root_schema<T: JsonSchema>() -> (Value, Map<String, Value>) {
     let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
-    let mut schema = settings.into_generator().into_root_schema_for::<T>();
-    // utoipa's model of a schema has no `const`.
-    RecursiveTransform(|schema: &mut Schema| {
-        if let Some(value) = schema.remove("const") {
-            schema.insert("enum".into(), Value::Array(vec![value]));
-        }
-    })
-    .transform(&mut schema);
-    let mut root = Value::from(schema);
+    let mut root = Value::from(settings.into_generator().into_root_schema_for::<T>());
+    without_const(&mut root);
     let parts = root
         .pointer_mut("/components/schemas")
         .and_then(Value::as_object_mut)
@@ -34,6 +26,20 @@ fn root_schema<T: JsonSchema>() -> (Value, Map<String, Value>) {
         object.remove("title");
     }
     (root, parts)
+}
+
+/// utoipa's model of a schema has no `const`: it becomes an `enum` of one.
+fn without_const(schema: &mut Value) {
+    match schema {
+        Value::Object(object) => {
+            if let Some(value) = object.remove("const") {
+                object.insert("enum".into(), Value::Array(vec![value]));
+            }
+            object.values_mut().for_each(without_const);
+        }
+        Value::Array(parts) => parts.iter_mut().for_each(without_const),
+        _ => {}
+    }
 }
 
 fn parsed(schema: Value) -> RefOr<utoipa::openapi::Schema> {
