@@ -152,7 +152,7 @@ async fn serve(config: Config, mcp: McpSettings) -> anyhow::Result<()> {
         result
     };
     let work = async { tokio::join!(collect, talk) };
-    let (collected, talked) = signals.drain(&drain, work).await;
+    let (collected, talked) = Box::pin(signals.drain(&drain, work)).await;
     collected.and(talked)
 }
 

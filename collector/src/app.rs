@@ -133,6 +133,7 @@ impl Collector {
 fn keeps() -> Vec<Keep> {
     containers::sql::KEEPS
         .into_iter()
+        .chain(endpoints::KEEPS)
         .chain(heartbeats::KEEPS)
         .chain(certificates::sql::KEEPS)
         .collect()

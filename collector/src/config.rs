@@ -13,7 +13,7 @@ use maintenant_serve::settings::{self, Address, Faults, Secret, SettingsError};
 use maintenant_serve::tls::TlsFiles;
 
 use crate::docker::{DEFAULT_HOST, Host};
-use crate::endpoints::{self, file::FileEndpoint};
+use crate::endpoints::{self, file::Declarations};
 
 /// Watches Docker and serves what it sees as REST under /api/v1.
 #[derive(Debug, Parser)]
@@ -98,8 +98,8 @@ pub struct Config {
     /// The engine to watch; `None` watches nothing.
     pub docker: Option<Host>,
     pub probes: Probes,
-    /// Endpoints of the file of `MAINTENANT_CONFIG`.
-    pub endpoints: Vec<FileEndpoint>,
+    /// The file of `MAINTENANT_CONFIG`.
+    pub endpoints: Declarations,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Where the public reaches this server: pings are sent there.

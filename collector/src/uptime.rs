@@ -31,10 +31,16 @@ pub fn uptime(spans: &[Span], from: Timestamp, to: Timestamp) -> Uptime {
         wanted.map(|span| inside(span).as_millis()).sum()
     };
     let known = sum(None);
-    let window = to.duration_since(from).as_millis();
-    Uptime {
-        percent: (known > 0).then(|| percent(sum(Some(true)), known)),
-        coverage: if window > 0 { percent(known, window) } else { 0.0 },
+    Uptime::of(sum(Some(true)), known, to.duration_since(from).as_millis())
+}
+
+impl Uptime {
+    /// By milliseconds up, known and in all.
+    pub fn of(up: i128, known: i128, window: i128) -> Self {
+        Self {
+            percent: (known > 0).then(|| percent(up, known)),
+            coverage: if window > 0 { percent(known, window) } else { 0.0 },
+        }
     }
 }
 

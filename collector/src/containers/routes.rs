@@ -392,7 +392,7 @@ fn logs_query(query: &LogQuery, now: Timestamp) -> Result<(usize, LogsQuery), Ap
 }
 
 impl AppState {
-    async fn find_container(&self, id: i64) -> Result<Arc<Container>, ApiError> {
+    pub(crate) async fn find_container(&self, id: i64) -> Result<Arc<Container>, ApiError> {
         if self.containers.watched.deletions.contains(id) {
             return Err(ApiError::ContainerNotFound(id));
         }

@@ -203,4 +203,4 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -21,21 +21,22 @@ use crate::spine::Spine;
 use crate::tasks::Supervisor;
 use crate::{certificates, endpoints, heartbeats};
 
-struct Api {
+pub(crate) struct Api {
     router: Router,
-    runtime: RuntimeState,
+    pub(crate) store: Store,
+    pub(crate) runtime: RuntimeState,
     events: EventBus,
     _folder: tempfile::TempDir,
     _supervisor: Supervisor,
 }
 
-struct Answer {
-    status: StatusCode,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
     headers: HeaderMap,
-    body: Value,
+    pub(crate) body: Value,
 }
 
-async fn api(token: Option<&str>, origins: &[&str]) -> Api {
+pub(crate) async fn api(token: Option<&str>, origins: &[&str]) -> Api {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(&folder.path().join("m.db")).unwrap();
     let now = jiff::Timestamp::from_second(1_000_000).unwrap();
@@ -55,14 +56,15 @@ async fn api(token: Option<&str>, origins: &[&str]) -> Api {
         problems: Problems::new(events.clone()),
     };
     let mut supervisor = Supervisor::default();
+    let nothing = endpoints::file::Declarations::default();
     let (endpoints, tls_targets) =
-        endpoints::start(&spine, &mut supervisor, Vec::new(), now).await.unwrap();
+        endpoints::start(&spine, &mut supervisor, nothing, now).await.unwrap();
     let certificates =
         certificates::start(&spine, &mut supervisor, tls_targets, now).await.unwrap();
     let settings = heartbeats::Settings::default();
     let heartbeats = heartbeats::start(&spine, &mut supervisor, settings, now).await.unwrap();
     let state = AppState {
-        store,
+        store: store.clone(),
         events: events.clone(),
         runtime: runtime.clone(),
         containers: Containers::new(watched),
@@ -80,11 +82,12 @@ async fn api(token: Option<&str>, origins: &[&str]) -> Api {
         allowed_hosts: AllowedHosts::new([]),
         cors_origins: origins.iter().map(|origin| (*origin).to_owned()).collect(),
     };
-    Api { router: router(state, access), runtime, events, _folder: folder, _supervisor: supervisor }
+    let router = router(state, access);
+    Api { router, store, runtime, events, _folder: folder, _supervisor: supervisor }
 }
 
 impl Api {
-    async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -92,16 +95,16 @@ impl Api {
         Answer { status: parts.status, headers: parts.headers, body }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(request("GET", path).body(Body::empty()).unwrap()).await
     }
 }
 
-fn request(method: &str, path: &str) -> http::request::Builder {
+pub(crate) fn request(method: &str, path: &str) -> http::request::Builder {
     Request::builder().method(method).uri(path).header("host", "localhost")
 }
 
-async fn check_error(api: &Api, path: &str, status: u16, code: &str, says: &str) {
+pub(crate) async fn check_error(api: &Api, path: &str, status: u16, code: &str, says: &str) {
     let answer = api.get(path).await;
     assert_eq!(answer.status, status, "{path}: {}", answer.body);
     assert_eq!(answer.body["error"]["code"], code, "{path}");

@@ -535,3 +535,32 @@ pub struct ContainerEndpoint {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Sparklines(pub BTreeMap<String, Vec<f64>>);
+
+/// Answer of `GET /probes`: how the scheduler of checks fares since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ProbeCounts {
+    /// Endpoints that are checked on a period.
+    pub scheduled: i64,
+    /// Checks under way.
+    pub in_flight: i64,
+    /// Checks that are due and wait, because enough are under way in all or to their host.
+    pub queued: i64,
+    /// Times of checks that passed while the one before was still waiting or under way.
+    pub late_ticks: i64,
+    pub checks_total: i64,
+    /// Time that checks waited; it is in no response time.
+    pub queued_ms_total: i64,
+    pub queued_ms_max: i64,
+    pub connections: ConnectionCounts,
+}
+
+/// New connections of all probes together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct ConnectionCounts {
+    pub limit_per_second: i64,
+    pub granted: i64,
+    /// Those that waited for their turn.
+    pub delayed: i64,
+}

@@ -116,6 +116,7 @@ bodies![
     endpoints::EndpointInput,
     endpoints::EndpointList,
     endpoints::EndpointStatistics,
+    endpoints::ProbeCounts,
     endpoints::Sparklines,
     error::ErrorBody,
     health::Edition,

@@ -82,6 +82,7 @@ class Docker:
         tty: bool = False,
         stop_signal: str | None = None,
         log_driver: str | None = None,
+        network: str | None = None,
     ) -> str:
         """Creates a container and returns its id. Without a command it sleeps."""
         second = 1_000_000_000
@@ -93,7 +94,7 @@ class Docker:
             "HostConfig": {
                 "RestartPolicy": {"Name": restart, "MaximumRetryCount": max_retries},
                 "Memory": memory,
-                "NetworkMode": self.network or "default",
+                "NetworkMode": network or self.network or "default",
             },
         }
         if healthcheck:

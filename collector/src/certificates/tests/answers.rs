@@ -67,7 +67,10 @@ async fn api() -> Api {
     let mut supervisor = Supervisor::default();
     let (targets, reader) = watch::channel(Arc::default());
     let certificates = certificates::start(&spine, &mut supervisor, reader, now).await.unwrap();
-    let (endpoints, _) = endpoints::start(&spine, &mut supervisor, Vec::new(), now).await.unwrap();
+    let (endpoints, _) =
+        endpoints::start(&spine, &mut supervisor, endpoints::file::Declarations::default(), now)
+            .await
+            .unwrap();
     let settings = heartbeats::Settings::default();
     let heartbeats = heartbeats::start(&spine, &mut supervisor, settings, now).await.unwrap();
     let state = AppState {
