@@ -158,7 +158,7 @@ async fn serve(config: Config, mcp: McpSettings) -> anyhow::Result<()> {
 
 /// Runs the collector of this database until the drain.
 async fn own(
-    config: Config,
+    mut config: Config,
     mut lock: Lock,
     socket: PathBuf,
     mcp: Option<axum::Router>,
@@ -175,7 +175,8 @@ async fn own(
         }
         Err(error) => return Err(error),
     };
-    let collector = Collector::start(&config, &mut lock, drain.begin.clone(), clock::now()).await?;
+    let collector =
+        Collector::start(&mut config, &mut lock, drain.begin.clone(), clock::now()).await?;
     let rest = guarded(collector.routes(config.access.clone()), BodyLimits::default());
     let mut listeners = vec![(local, rest.clone())];
     if let Some(listener) = public {

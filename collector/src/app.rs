@@ -44,9 +44,10 @@ pub struct Collector {
 
 impl Collector {
     /// Opens the database and starts the jobs. It needs no Docker to start. The lock must be held
-    /// until the collector has stopped and its listeners are gone.
+    /// until the collector has stopped and its listeners are gone. The endpoints of the file are
+    /// taken out of the configuration.
     pub async fn start(
-        config: &Config,
+        config: &mut Config,
         lock: &mut Lock,
         drain: CancellationToken,
         now: Timestamp,
@@ -88,7 +89,8 @@ impl Collector {
             problems: Problems::new(events.clone()),
         };
         let (endpoints, tls_targets) =
-            endpoints::start(&spine, &mut supervisor, config.endpoints.clone(), now).await?;
+            endpoints::start(&spine, &mut supervisor, std::mem::take(&mut config.endpoints), now)
+                .await?;
         let certificates = certificates::start(&spine, &mut supervisor, tls_targets, now).await?;
         let settings = heartbeats::Settings {
             trusted_proxies: config.trusted_proxies.clone(),
@@ -153,13 +155,13 @@ fn nothing_watched() -> Watched {
 }
 
 /// The program `maintenant-collector`, from lock to last commit.
-pub async fn run(config: Config, now: Timestamp) -> anyhow::Result<()> {
+pub async fn run(mut config: Config, now: Timestamp) -> anyhow::Result<()> {
     let mut lock = Lock::try_take(&config.db)?;
     let signals = Signals::listen()?;
     let drain = Drain::default();
     let listener = bind(&config).await?;
     let local = Listener::bind(&Address::Unix(local_socket(&config.db)), None).await;
-    let collector = Collector::start(&config, &mut lock, drain.begin.clone(), now).await?;
+    let collector = Collector::start(&mut config, &mut lock, drain.begin.clone(), now).await?;
     let app = guarded(collector.routes(config.access.clone()), BodyLimits::default());
     tracing::info!(address = listener.address(), "listening");
     let mut listeners = vec![(listener, app.clone())];
