@@ -141,12 +141,10 @@ impl Database {
             writes.extend(step.spans.into_iter().map(|span| Write::Span { id, span }));
             writes.push(Write::State { id, state: *state, last: Some((coded, None)) });
         }
-        // In pieces as they come together within 50 ms at a thousand checks a second.
-        for some in writes.chunks(100) {
-            let transaction = self.connection.transaction().unwrap();
-            sql::save(&transaction, some, now).unwrap();
-            transaction.commit().unwrap();
-        }
+        // At this pace a round comes together within the time that the collector gathers results.
+        let transaction = self.connection.transaction().unwrap();
+        sql::save(&transaction, &writes, now).unwrap();
+        transaction.commit().unwrap();
     }
 }
 
