@@ -15,7 +15,7 @@ use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use clap::Parser;
-use maintenant_collector::app::{Collector, bind};
+use maintenant_collector::app::{Collector, bind, own_address};
 use maintenant_collector::backup;
 use maintenant_collector::config::{CollectorArgs, Command, Config, local_socket};
 use maintenant_collector::store::{Lock, LockError};
@@ -175,8 +175,9 @@ async fn own(
         }
         Err(error) => return Err(error),
     };
+    let own = public.as_ref().and_then(own_address);
     let collector =
-        Collector::start(&mut config, &mut lock, drain.begin.clone(), clock::now()).await?;
+        Collector::start(&mut config, &mut lock, drain.begin.clone(), own, clock::now()).await?;
     let rest = guarded(collector.routes(config.access.clone()), BodyLimits::default());
     let mut listeners = vec![(local, rest.clone())];
     if let Some(listener) = public {

@@ -1,6 +1,7 @@
 //! Wiring: the only file that knows every dimension. Opens the store, starts the jobs, serves,
 //! and takes all of it down again in order.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,11 +46,12 @@ pub struct Collector {
 impl Collector {
     /// Opens the database and starts the jobs. It needs no Docker to start. The lock must be held
     /// until the collector has stopped and its listeners are gone. The endpoints of the file are
-    /// taken out of the configuration.
+    /// taken out of the configuration. What listens on `own` is this process itself, and not probed.
     pub async fn start(
         config: &mut Config,
         lock: &mut Lock,
         drain: CancellationToken,
+        own: Option<SocketAddr>,
         now: Timestamp,
     ) -> anyhow::Result<Self> {
         let _ = lock.describe(&format!("collector on {}", config.address));
@@ -85,7 +87,8 @@ impl Collector {
                 Guard::new(config.probes.allowed.clone()),
                 Trust::load(config.probes.ca_cert.as_deref())
                     .context("MAINTENANT_PROBE_CA_CERT")?,
-            ),
+            )
+            .of_listener(own),
             problems: Problems::new(events.clone()),
         };
         let (endpoints, tls_targets) =
@@ -161,7 +164,8 @@ pub async fn run(mut config: Config, now: Timestamp) -> anyhow::Result<()> {
     let drain = Drain::default();
     let listener = bind(&config).await?;
     let local = Listener::bind(&Address::Unix(local_socket(&config.db)), None).await;
-    let collector = Collector::start(&mut config, &mut lock, drain.begin.clone(), now).await?;
+    let own = own_address(&listener);
+    let collector = Collector::start(&mut config, &mut lock, drain.begin.clone(), own, now).await?;
     let app = guarded(collector.routes(config.access.clone()), BodyLimits::default());
     tracing::info!(address = listener.address(), "listening");
     let mut listeners = vec![(listener, app.clone())];
@@ -172,6 +176,14 @@ pub async fn run(mut config: Config, now: Timestamp) -> anyhow::Result<()> {
     signals.drain(&drain, serve_all(listeners, &drain)).await;
     collector.stop().await;
     Ok(())
+}
+
+/// Where a listener is reached over the network.
+pub fn own_address(listener: &Listener) -> Option<SocketAddr> {
+    match listener {
+        Listener::Tcp(listener, _) => listener.local_addr().ok(),
+        Listener::Unix(..) => None,
+    }
 }
 
 /// Binds the configured address, with TLS where it is configured.

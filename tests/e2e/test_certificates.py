@@ -118,7 +118,7 @@ class Row:
     verdict: str
     status: str = "error"
     name: str | None = "lab.test"
-    chain_valid: bool = True
+    chain_valid: bool | None = True
     hostname_match: bool = True
     says: list[str] = field(default_factory=list)
     hints: list[str] = field(default_factory=list)
@@ -159,7 +159,7 @@ ROWS = [
     Row("expiring", "ok", "expiring"),
     Row("short-life", "ok", "valid"),
     Row("short-path", "ok", "expiring", warns=["`Lab Short` ends at"]),
-    Row("ended-path", "expired", "expired", says=["`Lab Ended`"], hints=["current one"]),
+    Row("ended-path", "expired", "expired", chain_valid=None, says=["`Lab Ended`"], hints=["current"]),
 ]
 
 
@@ -354,6 +354,12 @@ def test_a_certificate_of_an_endpoint_lives_as_long_as_the_endpoint(lab: Lab, to
     (auto,) = told.rest.get("/certificates", source="auto")["certificates"]
     answer = told.rest.http.delete(f"/certificates/{auto['id']}")
     assert answer.json()["error"]["code"] == "CANNOT_DELETE_AUTO"
+    named = {"headers": {"Host": "lab.test"}}
+    assert told.rest.http.put(f"/endpoints/{auto['endpoint_id']}", json=named).status_code == 200
+    wait_until(
+        lambda: told.rest.get(f"/certificates/{auto['id']}")["certificate"].get("server_name") == "lab.test",
+        "it is checked under the name that the endpoint sends",
+    )
     assert told.rest.http.delete(f"/endpoints/{auto['endpoint_id']}").status_code == 204
     gone = lambda: told.rest.get("/certificates", source="auto")["total"] == 0  # noqa: E731
     wait_until(gone, "its certificate is watched no more")

@@ -29,7 +29,7 @@ class Story:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def stories(nginx: Nginx, tls_port: int, banner: int) -> dict[str, Story]:
+def stories(nginx: Nginx, tls_port: int, banner: int, itself: str) -> dict[str, Story]:
     url = nginx.url
     metadata = "http://169.254.169.254/latest/meta-data/"
     closed = free_port()
@@ -51,6 +51,14 @@ def stories(nginx: Nginx, tls_port: int, banner: int) -> dict[str, Story]:
             status="down",
             cause="refused",
             says="169.254.169.254",
+        ),
+        "itself": Story(f"{itself}/health", status="down", cause="refused", says="the collector"),
+        "to-itself": Story(
+            url(f"/to/307?url={itself}/endpoints/1"),
+            status="down",
+            cause="refused",
+            says="the collector",
+            options={"method": "DELETE"},
         ),
         "silent": Story(
             url("/silent"), status="down", cause="first_byte", options={"timeout": "1s"}
@@ -154,7 +162,8 @@ def declared(
     """Every story as an endpoint that has been checked."""
     server, tls_port = nginx
     made: dict[str, tuple[int, Story]] = {}
-    for name, story in stories(server, tls_port, banner).items():
+    itself = str(rest.http.base_url).rstrip("/")
+    for name, story in stories(server, tls_port, banner, itself).items():
         body = {"name": f"check-{name}", "target": story.target, "endpoint_type": story.kind}
         answer = rest.http.post("/endpoints", json={**body, "interval": "5s", "timeout": "4s", **story.options})
         assert answer.status_code == 201, f"{name}: {answer.text}"

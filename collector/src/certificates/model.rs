@@ -90,7 +90,9 @@ pub fn decide(monitor: &Monitor, finding: &Finding, now: Timestamp) -> (State, V
     let before = &monitor.state;
     let failures =
         if finding.verdict == Verdict::Ok { 0 } else { before.failures.saturating_add(1) };
-    let next_change = end.and_then(|end| thresholds::next(&thresholds, end, now));
+    let begin = finding.path_not_before.filter(|begin| *begin > now);
+    let threshold = end.and_then(|end| thresholds::next(&thresholds, end, now));
+    let next_change = begin.into_iter().chain(threshold).min();
     let mut events =
         vec![("certificate.check_completed", completed(monitor, finding, status, now))];
     let mut status_since = before.status_since;
@@ -115,11 +117,7 @@ pub fn decide(monitor: &Monitor, finding: &Finding, now: Timestamp) -> (State, V
     teller.turn(&mut alerts.unreachable, alerts.missed >= UNREACHABLE_AFTER, "unreachable");
     // Of a server out of reach nothing is known that would begin or end another alert.
     if !is_out_of_reach {
-        let refused = matches!(
-            finding.verdict,
-            Verdict::Unacceptable | Verdict::Revoked | Verdict::NotYetValid
-        );
-        let chain_invalid = finding.chain_valid == Some(false) || refused;
+        let chain_invalid = finding.chain_valid == Some(false) || finding.is_refused;
         teller.turn(&mut alerts.chain_invalid, chain_invalid, "chain_invalid");
         let mismatch = finding.hostname_match == Some(false);
         teller.turn(&mut alerts.hostname_mismatch, mismatch, "hostname_mismatch");
@@ -138,7 +136,7 @@ pub fn decide(monitor: &Monitor, finding: &Finding, now: Timestamp) -> (State, V
 }
 
 /// After the interval, less up to a tenth so that monitors made together part; sooner after a fault,
-/// and when a threshold is due.
+/// and when the certificate begins or a threshold is due.
 fn next_check(
     monitor: &Monitor,
     failures: u32,

@@ -16,8 +16,9 @@ use crate::net::tls::Trust;
 
 /// Certificates looked at in one path.
 const LONGEST: usize = 8;
-/// Steps of one search: chains made to be costly are given up.
-const MOST_STEPS: u32 = 200;
+/// Signatures checked in one search: chains made to be costly are given up. Usual ones need three for
+/// each certificate.
+const MOST_SIGNATURES: u32 = 100;
 
 /// Where a path ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Path {
     /// The best path there is: to a trusted root before any other, of those one that holds `now`,
     /// of those the one that ends last.
     pub fn find(sent: &[X509Certificate<'_>], trust: &Trust, now: Timestamp) -> Self {
-        let mut search = Search { sent, trust, found: Vec::new(), steps: 0 };
+        let mut search = Search { sent, trust, found: Vec::new(), signatures: 0 };
         if !sent.is_empty() {
             search.extend(&mut vec![0]);
         }
@@ -77,27 +78,30 @@ struct Search<'a> {
     sent: &'a [X509Certificate<'a>],
     trust: &'a Trust,
     found: Vec<Path>,
-    steps: u32,
+    signatures: u32,
 }
 
 impl Search<'_> {
     fn extend(&mut self, path: &mut Vec<usize>) {
-        self.steps += 1;
-        let Some(last) = path.last().and_then(|index| self.sent.get(*index)) else { return };
-        if let Some(end) = root_of(last, self.trust) {
+        let sent = self.sent;
+        let Some(last) = path.last().and_then(|index| sent.get(*index)) else { return };
+        if let Some(end) = self.root_of(last) {
             self.found.push(Path { sent: path.clone(), end });
             return;
         }
-        if is_self_signed(last) {
+        if names_itself(last) && self.signed_by(last, last.public_key()) {
             self.found.push(Path { sent: path.clone(), end: End::SelfSigned });
             return;
         }
         let mut dead_end = true;
-        for (index, candidate) in self.sent.iter().enumerate() {
-            if self.steps >= MOST_STEPS || path.len() >= LONGEST {
+        for (index, candidate) in sent.iter().enumerate() {
+            if self.signatures >= MOST_SIGNATURES || path.len() >= LONGEST {
                 break;
             }
-            if !path.contains(&index) && issued(candidate, last) {
+            if !path.contains(&index)
+                && may_issue(candidate, last)
+                && self.signed_by(last, candidate.public_key())
+            {
                 dead_end = false;
                 path.push(index);
                 self.extend(path);
@@ -108,37 +112,54 @@ impl Search<'_> {
             self.found.push(Path { sent: path.clone(), end: End::IssuerUnknown });
         }
     }
-}
 
-/// The trusted root that issued `certificate`, or that it is itself.
-fn root_of(certificate: &X509Certificate<'_>, trust: &Trust) -> Option<End> {
-    let (mut issuer, mut own) = (None, None);
-    for (root, not_after) in trust.roots() {
-        let key = || der::sequence(&root.subject_public_key_info);
-        let is_named = |name: &[u8]| der::content(name) == Some(root.subject.as_ref());
-        if is_named(certificate.subject().as_raw()) && key() == certificate.public_key().raw {
-            own = Some(not_after);
-        } else if is_named(certificate.issuer().as_raw())
-            && SubjectPublicKeyInfo::from_der(&key())
-                .is_ok_and(|(_, key)| signed_by(certificate, &key))
-        {
-            issuer = issuer.max(Some(not_after));
+    /// The trusted root that issued `certificate`, or that it is itself. Roots are renewed under the
+    /// same name and key: the one that ends last counts.
+    fn root_of(&mut self, certificate: &X509Certificate<'_>) -> Option<End> {
+        let (mut issuer, mut own) = (None, None);
+        let trust = self.trust;
+        for (root, not_after) in trust.roots() {
+            let key = || der::sequence(&root.subject_public_key_info);
+            let is_named = |name: &[u8]| der::content(name) == Some(root.subject.as_ref());
+            if is_named(certificate.subject().as_raw()) && key() == certificate.public_key().raw {
+                own = own.max(Some(not_after));
+            } else if is_named(certificate.issuer().as_raw())
+                && SubjectPublicKeyInfo::from_der(&key())
+                    .is_ok_and(|(_, key)| self.signed_by(certificate, &key))
+            {
+                issuer = issuer.max(Some(not_after));
+            }
         }
+        let is_sent = own.is_some();
+        own.or(issuer).map(|not_after| End::Root { not_after, is_sent })
     }
-    let is_sent = own.is_some();
-    own.or(issuer).map(|not_after| End::Root { not_after, is_sent })
+
+    /// Beyond the limit nothing is known to be signed.
+    fn signed_by(
+        &mut self,
+        certificate: &X509Certificate<'_>,
+        key: &SubjectPublicKeyInfo<'_>,
+    ) -> bool {
+        if self.signatures >= MOST_SIGNATURES {
+            return false;
+        }
+        self.signatures += 1;
+        signed_by(certificate, key)
+    }
 }
 
 /// It names itself as its issuer and carries its own signature.
 pub fn is_self_signed(certificate: &X509Certificate<'_>) -> bool {
-    certificate.subject().as_raw() == certificate.issuer().as_raw()
-        && signed_by(certificate, certificate.public_key())
+    names_itself(certificate) && signed_by(certificate, certificate.public_key())
 }
 
-fn issued(issuer: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bool {
-    issuer.subject().as_raw() == certificate.issuer().as_raw()
-        && key_ids_fit(issuer, certificate)
-        && signed_by(certificate, issuer.public_key())
+fn names_itself(certificate: &X509Certificate<'_>) -> bool {
+    certificate.subject().as_raw() == certificate.issuer().as_raw()
+}
+
+/// By name and key identifier.
+fn may_issue(issuer: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bool {
+    issuer.subject().as_raw() == certificate.issuer().as_raw() && key_ids_fit(issuer, certificate)
 }
 
 fn key_ids_fit(issuer: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bool {
@@ -171,5 +192,38 @@ fn signed_by(certificate: &X509Certificate<'_>, key: &SubjectPublicKeyInfo<'_>) 
             family(signature) == family(key.algorithm.algorithm.to_id_string())
         }
         Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+    use super::*;
+
+    #[test]
+    fn a_chain_made_to_be_costly_is_given_up() {
+        // Authorities of two names and one key, each of which issued all of the other name.
+        let key = KeyPair::generate().unwrap();
+        let authority = |name: &str| {
+            let mut params = CertificateParams::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params
+        };
+        let (one, two) = (authority("one"), authority("two"));
+        let signed = |params: &CertificateParams, by: &CertificateParams| {
+            params.signed_by(&key, &Issuer::from_params(by, &key)).unwrap()
+        };
+        let mut chain = vec![signed(&authority("leaf"), &one)];
+        for _ in 0..7 {
+            chain.extend([signed(&one, &two), signed(&two, &one)]);
+        }
+        let sent: Vec<_> =
+            chain.iter().map(|one| X509Certificate::from_der(one.der()).unwrap().1).collect();
+        let trust = Trust::of(rustls::RootCertStore::empty()).unwrap();
+        let mut search = Search { sent: &sent, trust: &trust, found: Vec::new(), signatures: 0 };
+        search.extend(&mut vec![0]);
+        assert_eq!(search.signatures, MOST_SIGNATURES);
     }
 }

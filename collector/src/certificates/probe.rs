@@ -36,12 +36,13 @@ pub struct Target {
 /// Checks a server. `None`: this machine could not try, which says nothing about it.
 pub async fn check(net: &Net, target: &Target, clock: fn() -> Timestamp) -> Option<Finding> {
     net.turn().await;
-    let until = Instant::now() + DEADLINE;
+    let mut until = Instant::now() + DEADLINE;
     let mut connected = match net.connect(&target.host, target.port, until).await {
         Ok(connected) => connected,
         Err(error) if error.fault.is_ours() => return None,
         Err(error) => return Some(unreachable(&error.fault, target)),
     };
+    until += connected.waited;
     if let Some(starttls) = target.starttls {
         let began = tokio::time::timeout_at(until, starttls.begin(&mut connected.stream)).await;
         match began {

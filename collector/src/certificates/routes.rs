@@ -88,7 +88,7 @@ async fn create_certificate(
     let target = wanted.target.clone();
     let done = app.certificates.bell.done();
     let source = CertificateSource::Standalone;
-    let asked = Asked { source, endpoint_id: None, external_id: String::new() };
+    let asked = Asked { source, endpoint_id: None, external_id: String::new(), server_name: None };
     let now = clock::now();
     let outcome = app.store.write(move |tx| sql::create(tx, &wanted, &asked, now)).await?;
     let id = outcome.map_err(|existing| already_watched(existing, &server))?;
@@ -177,15 +177,20 @@ async fn delete_certificate(
     Shared(app): Shared<AppState>,
     Id(id): Id,
 ) -> Result<StatusCode, ApiError> {
-    let monitor = app.find_certificate(id).await?;
-    if monitor.source == CertificateSource::Auto {
-        return Err(ApiError::NotPossible {
-            status: StatusCode::BAD_REQUEST,
-            code: "CANNOT_DELETE_AUTO",
-            message: "an endpoint speaks to this server; it goes when the endpoint does".to_owned(),
-        });
-    }
-    app.store.write(move |tx| sql::delete(tx, id)).await?;
+    // Looked for and deleted in one: of two at once, one finds nothing.
+    let write = move |tx: &rusqlite::Connection| match sql::find(tx, id)? {
+        None => Ok(Err(not_found(id))),
+        Some(monitor) if monitor.source == CertificateSource::Auto => {
+            Ok(Err(ApiError::NotPossible {
+                status: StatusCode::BAD_REQUEST,
+                code: "CANNOT_DELETE_AUTO",
+                message: "an endpoint speaks to this server; it goes when the endpoint does"
+                    .to_owned(),
+            }))
+        }
+        Some(monitor) => sql::delete(tx, id).map(|()| Ok(monitor)),
+    };
+    let monitor = app.store.write(write).await??;
     let (name, data) = sql::deleted(id, &monitor.target.host);
     app.events.publish(name, &data);
     Ok(StatusCode::NO_CONTENT)

@@ -27,6 +27,8 @@ pub struct Asked {
     pub endpoint_id: Option<i64>,
     /// Docker's id of the container.
     pub external_id: String,
+    /// The name that the endpoint asks for in place of the host.
+    pub server_name: Option<String>,
 }
 
 /// A host as it is stored: lower case, international names in their ASCII form, addresses without
@@ -120,17 +122,21 @@ pub fn wanted<'a>(
                 source: CertificateSource::Label,
                 endpoint_id: None,
                 external_id: external_id.to_owned(),
+                server_name: None,
             });
         }
     }
     let mut endpoints: Vec<_> = endpoints.iter().collect();
     endpoints.sort_by_key(|target| target.endpoint_id);
     for target in endpoints {
-        let Ok(host) = host(&target.host) else { continue };
-        all.entry((host, target.port)).or_insert_with(|| Asked {
+        let Ok(name) = host(&target.host) else { continue };
+        let server_name = target.server_name.as_deref().and_then(|asked| host(asked).ok());
+        let server_name = server_name.filter(|asked| *asked != name);
+        all.entry((name, target.port)).or_insert_with(|| Asked {
             source: CertificateSource::Auto,
             endpoint_id: Some(target.endpoint_id),
             external_id: String::new(),
+            server_name,
         });
     }
     all
@@ -202,8 +208,12 @@ mod tests {
     #[test]
     fn a_label_comes_before_an_endpoint() {
         let server = |host: &str| (host.to_owned(), 443);
-        let target =
-            |host: &str, endpoint_id| TlsTarget { host: host.into(), port: 443, endpoint_id };
+        let target = |host: &str, endpoint_id| TlsTarget {
+            host: host.into(),
+            port: 443,
+            endpoint_id,
+            server_name: (endpoint_id == 4).then(|| "Shop.test".to_owned()),
+        };
         let labels = [("one", vec![server("a.test")]), ("two", vec![server("a.test")])];
         let endpoints =
             [target("A.test", 3), target("b.test", 9), target("[::1]", 5), target("b.test", 4)];
@@ -215,5 +225,7 @@ mod tests {
             })
             .collect();
         assert_eq!(told, [("::1", "", Some(5)), ("a.test", "one", None), ("b.test", "", Some(4))]);
+        let names: Vec<_> = all.values().map(|asked| asked.server_name.as_deref()).collect();
+        assert_eq!(names, [None, None, Some("shop.test")]);
     }
 }

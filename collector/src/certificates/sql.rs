@@ -21,7 +21,12 @@ const MOST_CHECKS: u32 = 500;
 /// Monitors looked at in one round of what is due.
 const DUE: u32 = 200;
 
-pub const KEEPS: [Keep; 3] = [
+pub const KEEPS: [Keep; 4] = [
+    Keep {
+        what: "certificate monitors that nothing asked for in 30 days",
+        days: 30,
+        delete: delete_unwanted,
+    },
     Keep { what: "certificate checks older than 90 days", days: 90, delete: delete_old_checks },
     Keep {
         what: "certificate checks beyond the newest 500 of a monitor",
@@ -48,7 +53,8 @@ pub struct Wanted {
     pub thresholds: Vec<i64>,
 }
 
-/// Adds a monitor that is due at once. The answer is its id, or who already asked for that server.
+/// Adds a monitor that is due at once; one that nothing asks for any more comes back with its
+/// history. The answer is its id, or who already asks for that server.
 pub fn create(
     tx: &Connection,
     wanted: &Wanted,
@@ -56,6 +62,10 @@ pub fn create(
     now: Timestamp,
 ) -> rusqlite::Result<Result<i64, CertificateSource>> {
     let target = &wanted.target;
+    if let Some(id) = revive(tx, (&target.host, target.port), asked, now)? {
+        update(tx, id, wanted, now)?;
+        return Ok(Ok(id));
+    }
     let existing: Option<String> = tx
         .prepare_cached(
             "SELECT source FROM certificate_monitors WHERE hostname = ?1 AND port = ?2",
@@ -65,14 +75,25 @@ pub fn create(
     if let Some(source) = existing {
         return Ok(Err(read_source(&source)));
     }
+    insert(tx, wanted, asked, now).map(Ok)
+}
+
+fn insert(
+    tx: &Connection,
+    wanted: &Wanted,
+    asked: &Asked,
+    now: Timestamp,
+) -> rusqlite::Result<i64> {
+    let target = &wanted.target;
     tx.prepare_cached(
         "INSERT INTO certificate_monitors (
              hostname, port, source, endpoint_id, external_id, check_interval_seconds,
-             warning_thresholds, server_name, starttls, ca_certificates, created_at, status,
-             status_since, next_check_at, failures, alerts
+             warning_thresholds, server_name, endpoint_server_name, starttls, ca_certificates,
+             created_at, status, status_since, next_check_at, failures, alerts
          ) VALUES (
              :hostname, :port, :source, :endpoint_id, :external_id, :interval, :thresholds,
-             :server_name, :starttls, :ca_certificates, :now, 'unknown', :now, :now, 0, '{}'
+             :server_name, :endpoint_server_name, :starttls, :ca_certificates, :now, 'unknown',
+             :now, :now, 0, '{}'
          )",
     )?
     .execute(named_params! {
@@ -84,18 +105,53 @@ pub fn create(
         ":interval": wanted.interval_seconds,
         ":thresholds": json!(wanted.thresholds).to_string(),
         ":server_name": target.server_name,
+        ":endpoint_server_name": asked.server_name,
         ":starttls": target.starttls.map(StartTls::as_str),
         ":ca_certificates": target.ca_certificates,
         ":now": now.as_millisecond(),
     })?;
-    Ok(Ok(tx.last_insert_rowid()))
+    Ok(tx.last_insert_rowid())
 }
 
-/// Changes what a user may set, and makes the monitor due.
+/// Has a monitor that nothing asked for watched again, at once: as it was, with its history.
+fn revive(
+    tx: &Connection,
+    (host, port): (&str, u16),
+    asked: &Asked,
+    now: Timestamp,
+) -> rusqlite::Result<Option<i64>> {
+    let id: Option<i64> = tx
+        .prepare_cached(
+            "UPDATE certificate_monitors SET unwanted_since = NULL, next_check_at = ?3,
+                 revision = revision + 1
+             WHERE hostname = ?1 AND port = ?2 AND unwanted_since IS NOT NULL RETURNING id",
+        )?
+        .query_row((host, port, now.as_millisecond()), |row| row.get(0))
+        .optional()?;
+    if let Some(id) = id {
+        hand_over(tx, id, asked)?;
+    }
+    Ok(id)
+}
+
+/// Stores who asks for a monitor.
+fn hand_over(tx: &Connection, id: i64, asked: &Asked) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "UPDATE certificate_monitors SET source = ?2, endpoint_id = ?3, external_id = ?4,
+             endpoint_server_name = ?5 WHERE id = ?1",
+    )?
+    .execute((id, asked.source.as_str(), asked.endpoint_id, &asked.external_id, &asked.server_name))
+    .map(drop)
+}
+
+/// Changes what a user may set, and makes the monitor due. A name that is not the endpoint's is the
+/// user's own from then on.
 pub fn update(tx: &Connection, id: i64, wanted: &Wanted, now: Timestamp) -> rusqlite::Result<()> {
     tx.prepare_cached(
         "UPDATE certificate_monitors SET check_interval_seconds = :interval,
-             warning_thresholds = :thresholds, server_name = :server_name, starttls = :starttls,
+             warning_thresholds = :thresholds, starttls = :starttls,
+             server_name = CASE WHEN :server_name IS endpoint_server_name THEN NULL
+                                ELSE coalesce(:server_name, hostname) END,
              ca_certificates = :ca_certificates, next_check_at = :now, revision = revision + 1
          WHERE id = :id",
     )?
@@ -179,24 +235,27 @@ pub fn defer(tx: &Connection, id: i64, until: Timestamp) -> rusqlite::Result<()>
         .map(drop)
 }
 
-/// Who asked for each server.
+/// Who asks for each server.
 pub fn sources(connection: &Connection) -> rusqlite::Result<BTreeMap<Server, (i64, Asked)>> {
     connection
         .prepare_cached(
-            "SELECT hostname, port, id, source, endpoint_id, external_id FROM certificate_monitors",
+            "SELECT hostname, port, id, source, endpoint_id, external_id, endpoint_server_name
+             FROM certificate_monitors WHERE unwanted_since IS NULL",
         )?
         .query_map([], |row| {
             let asked = Asked {
                 source: read_source(&row.get::<_, String>("source")?),
                 endpoint_id: row.get("endpoint_id")?,
                 external_id: row.get("external_id")?,
+                server_name: row.get("endpoint_server_name")?,
             };
             Ok(((row.get("hostname")?, row.get("port")?), (row.get("id")?, asked)))
         })?
         .collect()
 }
 
-/// Makes the table what labels and endpoints ask for. What was made by REST stays as it is.
+/// Makes the table what labels and endpoints ask for. What was made by REST stays as it is. What is
+/// not asked for is set aside: a container that is made anew is gone for a moment.
 pub fn declare(
     tx: &Connection,
     wanted: &BTreeMap<Server, Asked>,
@@ -207,7 +266,8 @@ pub fn declare(
     for ((host, port), (id, asked)) in &known {
         let is_ours = asked.source != CertificateSource::Standalone;
         if is_ours && !wanted.contains_key(&(host.clone(), *port)) {
-            delete(tx, *id)?;
+            tx.prepare_cached("UPDATE certificate_monitors SET unwanted_since = ?2 WHERE id = ?1")?
+                .execute((id, now.as_millisecond()))?;
             events.push(deleted(*id, host));
         }
     }
@@ -225,23 +285,23 @@ pub fn declare(
                     interval_seconds: DEFAULT_INTERVAL,
                     thresholds: thresholds::DEFAULT.into(),
                 };
-                if let Ok(id) = create(tx, &new, asked, now)? {
-                    events.push(created(id, &new.target, asked.source));
-                }
+                let id = match revive(tx, (&server.0, server.1), asked, now)? {
+                    Some(id) => id,
+                    None => insert(tx, &new, asked, now)?,
+                };
+                events.push(created(id, &new.target, asked.source));
             }
             Some((_, known)) if known.source == CertificateSource::Standalone => {}
             Some((_, known)) if known == asked => {}
-            Some((id, _)) => {
-                tx.prepare_cached(
-                    "UPDATE certificate_monitors SET source = ?2, endpoint_id = ?3,
-                         external_id = ?4 WHERE id = ?1",
-                )?
-                .execute((
-                    id,
-                    asked.source.as_str(),
-                    asked.endpoint_id,
-                    &asked.external_id,
-                ))?;
+            Some((id, known)) => {
+                hand_over(tx, *id, asked)?;
+                if known.server_name != asked.server_name {
+                    tx.prepare_cached(
+                        "UPDATE certificate_monitors SET next_check_at = ?2,
+                             revision = revision + 1 WHERE id = ?1",
+                    )?
+                    .execute((id, now.as_millisecond()))?;
+                }
             }
         }
     }
@@ -264,19 +324,25 @@ pub fn deleted(id: i64, host: &str) -> Event {
 
 pub fn find(connection: &Connection, id: i64) -> rusqlite::Result<Option<Monitor>> {
     connection
-        .prepare_cached("SELECT * FROM certificate_monitors WHERE id = ?1")?
+        .prepare_cached(
+            "SELECT * FROM certificate_monitors WHERE id = ?1 AND unwanted_since IS NULL",
+        )?
         .query_row([id], monitor)
         .optional()
 }
 
-/// Monitors due at `now`, the longest overdue first. One due later than its interval allows was
+/// Monitors due at `now`, the longest overdue first, and one of each host: more are not checked at
+/// once, and must not hide those of other hosts. One due later than its interval allows was
 /// scheduled by a clock that has been set back since.
 pub fn due(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Monitor>> {
     connection
         .prepare_cached(
-            "SELECT * FROM certificate_monitors
-             WHERE next_check_at <= ?1 OR next_check_at > ?1 + check_interval_seconds * 1000
-             ORDER BY next_check_at LIMIT ?2",
+            "SELECT * FROM
+                 (SELECT *, row_number() OVER (PARTITION BY hostname ORDER BY next_check_at) AS place
+                  FROM certificate_monitors
+                  WHERE unwanted_since IS NULL AND (next_check_at <= ?1
+                      OR next_check_at > ?1 + check_interval_seconds * 1000))
+             WHERE place = 1 ORDER BY next_check_at LIMIT ?2",
         )?
         .query_map((now.as_millisecond(), DUE), monitor)?
         .collect()
@@ -286,7 +352,8 @@ pub fn due(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Moni
 pub fn next_due(connection: &Connection, now: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
     connection
         .prepare_cached(
-            "SELECT min(next_check_at) FROM certificate_monitors WHERE next_check_at > ?1",
+            "SELECT min(next_check_at) FROM certificate_monitors
+             WHERE next_check_at > ?1 AND unwanted_since IS NULL",
         )?
         .query_row([now.as_millisecond()], |row| {
             Ok(row.get::<_, Option<i64>>(0)?.and_then(|ms| Timestamp::from_millisecond(ms).ok()))
@@ -304,7 +371,8 @@ pub fn list(
             "SELECT m.*, c.id AS check_id, c.monitor_id, c.checked_at, f.finding
              FROM certificate_monitors m LEFT JOIN certificate_checks c ON c.id = m.last_check_id
              LEFT JOIN certificate_findings f ON f.id = c.finding_id
-             WHERE (?1 IS NULL OR m.status = ?1) AND (?2 IS NULL OR m.source = ?2)
+             WHERE m.unwanted_since IS NULL
+                 AND (?1 IS NULL OR m.status = ?1) AND (?2 IS NULL OR m.source = ?2)
              ORDER BY m.hostname, m.port",
         )?
         .query_map(
@@ -355,6 +423,14 @@ pub fn checks(
     Ok((rows, total))
 }
 
+fn delete_unwanted(tx: &Connection, before_ms: i64, limit: u32) -> rusqlite::Result<usize> {
+    tx.execute(
+        "DELETE FROM certificate_monitors WHERE id IN
+             (SELECT id FROM certificate_monitors WHERE unwanted_since < ?1 LIMIT ?2)",
+        (before_ms, limit),
+    )
+}
+
 fn delete_old_checks(tx: &Connection, before_ms: i64, limit: u32) -> rusqlite::Result<usize> {
     tx.execute(
         "DELETE FROM certificate_checks WHERE id IN
@@ -389,14 +465,17 @@ fn delete_unused_findings(tx: &Connection, _: i64, limit: u32) -> rusqlite::Resu
 }
 
 fn monitor(row: &Row<'_>) -> rusqlite::Result<Monitor> {
+    let host: String = row.get("hostname")?;
+    let own: Option<String> = row.get("server_name")?;
+    let server_name = own.or(row.get("endpoint_server_name")?).filter(|name| *name != host);
     let starttls: Option<String> = row.get("starttls")?;
     let status: String = row.get("status")?;
     Ok(Monitor {
         id: row.get("id")?,
         target: Target {
-            host: row.get("hostname")?,
+            host,
             port: row.get("port")?,
-            server_name: row.get("server_name")?,
+            server_name,
             starttls: starttls.as_deref().and_then(StartTls::parse),
             ca_certificates: row.get("ca_certificates")?,
         },

@@ -40,14 +40,22 @@ pub struct Finding {
     pub hint: Option<String>,
     /// What works and should be mended.
     pub warnings: Vec<String>,
-    /// Whether the path leads to a trusted root and obeys the rules, whatever name and date.
+    /// Whether the path leads to a trusted root and obeys the rules, whatever name and date. `None`:
+    /// its parts never held together, so no client can say.
     pub chain_valid: Option<bool>,
     pub chain_error: Option<String>,
     pub hostname_match: Option<bool>,
+    /// It has not begun, is revoked, or we refused it for another reason: whatever the verdict, which
+    /// may be something that is to be mended first.
+    #[serde(default)]
+    pub is_refused: bool,
     pub tls_version: Option<String>,
     pub facts: Option<Facts>,
     /// As sent.
     pub chain: Vec<Link>,
+    /// When the last certificate of the path begins.
+    #[serde(default)]
+    pub path_not_before: Option<Timestamp>,
     /// When the first certificate of the path ends.
     pub path_not_after: Option<Timestamp>,
 }
@@ -66,9 +74,11 @@ impl Finding {
             chain_valid: None,
             chain_error: None,
             hostname_match: None,
+            is_refused: false,
             tls_version: None,
             facts: None,
             chain: Vec::new(),
+            path_not_before: None,
             path_not_after: None,
         }
     }
@@ -97,26 +107,37 @@ impl Finding {
         // The server's own certificate is itself what is trusted; clients differ on CA:TRUE there.
         let is_pinned = path.sent.len() == 1 && matches!(path.end, End::Root { is_sent: true, .. });
         let chain = match path.end {
-            _ if is_pinned => Ok(()),
+            _ if is_pinned => Some(Ok(())),
             // Judged within the life of the path; one whose parts never held together is not.
-            End::Root { .. } if begin > end => Ok(()),
+            End::Root { .. } if begin > end => None,
             End::Root { .. } => {
                 let judged = trust.judge_chain(presented, now.clamp(begin, end));
-                judged.map_err(|error| words(&error))
+                Some(judged.map_err(|error| words(&error)))
             }
-            End::SelfSigned if path.sent.len() == 1 => Err("the certificate signed itself".into()),
-            End::SelfSigned => Err("it leads to a root that is not trusted here".into()),
-            End::IssuerUnknown => Err("an issuer was not sent and is not trusted here".into()),
+            End::SelfSigned if path.sent.len() == 1 => {
+                Some(Err("the certificate signed itself".to_owned()))
+            }
+            End::SelfSigned => Some(Err("it leads to a root that is not trusted here".to_owned())),
+            End::IssuerUnknown => {
+                Some(Err("an issuer was not sent and is not trusted here".to_owned()))
+            }
         };
-        let hostname_match = !about.sans.is_empty() && is_for(der, name);
+        let chain_valid = chain.as_ref().map(Result::is_ok);
+        let chain_error = chain.and_then(Result::err);
+        let hostname_match = !about.sans.is_empty()
+            && is_for(der, name).unwrap_or_else(|| {
+                let wanted = name.to_str();
+                about.sans.iter().any(|san| covers(san, &wanted))
+            });
+        let revoked = revoked(presented, leaf);
+        let refusal = fault.filter(|fault| is_our_refusal(fault));
+        let is_refused = now < begin || revoked.is_some() || refusal.is_some();
         let cause = by_date(&parsed, &path, now)
             .or_else(|| (!hostname_match).then(|| by_name(&about, name)))
             .or_else(|| by_path(&parsed, &path, &about))
-            .or_else(|| revoked(presented, leaf))
-            .or_else(|| chain.as_ref().err().map(|error| unacceptable(error)))
-            .or_else(|| {
-                fault.filter(|fault| is_our_refusal(fault)).map(|f| unacceptable(&words(f)))
-            });
+            .or(revoked)
+            .or_else(|| chain_error.as_deref().map(unacceptable))
+            .or_else(|| refusal.map(|refusal| unacceptable(&words(refusal))));
         let mut warnings = warnings(&parsed, presented.chain.len(), &path, now);
         if let Some(fault) = fault.filter(|fault| !is_our_refusal(fault)) {
             warnings.push(format!(
@@ -134,12 +155,14 @@ impl Finding {
             error,
             hint,
             warnings,
-            chain_valid: Some(chain.is_ok()),
-            chain_error: chain.err(),
+            chain_valid,
+            chain_error,
             hostname_match: Some(hostname_match),
+            is_refused,
             tls_version: presented.version.map(version),
             facts: Some(about),
             chain: parsed.iter().map(Link::of).collect(),
+            path_not_before: Some(begin),
             path_not_after: Some(end),
         }
     }
@@ -216,12 +239,12 @@ fn by_name(about: &Facts, name: &ServerName<'_>) -> Cause {
     )
 }
 
-/// Whether a common name, which may begin with `*.`, is this name.
-fn covers(common_name: &str, wanted: &str) -> bool {
-    let (common_name, wanted) = (common_name.to_ascii_lowercase(), wanted.to_ascii_lowercase());
-    match common_name.strip_prefix("*.") {
+/// Whether a name of a certificate, which may begin with `*.`, is this name.
+fn covers(name: &str, wanted: &str) -> bool {
+    let (name, wanted) = (name.to_ascii_lowercase(), wanted.to_ascii_lowercase());
+    match name.strip_prefix("*.") {
         Some(domain) => wanted.split_once('.').is_some_and(|(_, rest)| rest == domain),
-        None => common_name == wanted,
+        None => name == wanted,
     }
 }
 

@@ -18,6 +18,8 @@ pub const LONGEST_TIMEOUT: Duration = Duration::from_mins(1);
 const MOST_REDIRECTS: i64 = 20;
 const MOST_THRESHOLD: i64 = 100;
 const MOST_HEADERS: usize = 32;
+/// Conditions on headers of one endpoint: each costs what searching a header costs.
+const MOST_HEADER_CONDITIONS: usize = 16;
 const LONGEST_TARGET: usize = 2048;
 const LONGEST_TEXT: usize = 4096;
 /// Memory of one compiled expression.
@@ -88,6 +90,11 @@ pub struct SpecFault {
 }
 
 impl Pattern {
+    /// It takes long to look for in a long text.
+    pub fn is_slow(&self) -> bool {
+        matches!(self, Self::Matches(_))
+    }
+
     pub fn is_met_by(&self, text: &str) -> bool {
         match self {
             Self::Contains(part) => text.contains(part),
@@ -156,12 +163,21 @@ impl Spec {
     }
 }
 
+impl Spec {
+    /// The host of the `Host` header, which TLS asks for in place of the URL's.
+    pub fn server_name(&self) -> Option<String> {
+        let authority = Authority::try_from(self.headers.get(HOST)?.as_bytes()).ok()?;
+        Some(authority.host().to_owned())
+    }
+}
+
 impl Target {
     pub fn parse(kind: EndpointType, text: &str) -> Result<Self, SpecFault> {
         let fault = |fault: String| SpecFault { field: "target", fault };
-        // What comes before an @ or after a ? may be a secret.
-        let shown = text.split('?').next().unwrap_or_default().rsplit('@').next();
-        let shown: String = shown.unwrap_or_default().chars().take(100).collect();
+        // What comes after a ? may be a secret, and so may all of one with user and password: where
+        // those end is not known of what cannot be read.
+        let shown: String = text.split('?').next().unwrap_or_default().chars().take(100).collect();
+        let shown = if text.contains('@') { "it".to_owned() } else { format!("`{shown}`") };
         if text.is_empty() || text.len() > LONGEST_TARGET {
             return Err(fault(format!("it must have 1 to {LONGEST_TARGET} bytes")));
         }
@@ -169,9 +185,9 @@ impl Target {
             EndpointType::Http => {
                 let accepted = "use a URL such as https://example.org/health";
                 let url = Url::parse(text)
-                    .map_err(|error| fault(format!("`{shown}` is no URL ({error}); {accepted}")))?;
+                    .map_err(|error| fault(format!("{shown} is no URL ({error}); {accepted}")))?;
                 if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-                    return Err(fault(format!("`{shown}` has no http or https; {accepted}")));
+                    return Err(fault(format!("{shown} has no http or https; {accepted}")));
                 }
                 if url.port() == Some(0) {
                     return Err(fault("port 0 cannot be connected to; use 1 to 65535".to_owned()));
@@ -180,7 +196,7 @@ impl Target {
             }
             EndpointType::Tcp => {
                 let accepted = "use host:port or [ipv6]:port with a port from 1 to 65535";
-                let bad = || fault(format!("`{shown}` is no address; {accepted}"));
+                let bad = || fault(format!("{shown} is no address; {accepted}"));
                 let (host, port) = text.rsplit_once(':').ok_or_else(bad)?;
                 let port = port.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(bad)?;
                 let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
@@ -296,6 +312,12 @@ impl Checks {
         if kind == EndpointType::Http && (send.is_some() || expect.is_some()) {
             let fault = "these are for TCP; use body_contains or body_matches".to_owned();
             return Err(SpecFault { field: "expect", fault });
+        }
+        if header_contains.len() + header_matches.len() > MOST_HEADER_CONDITIONS {
+            let field =
+                if header_contains.is_empty() { "header_matches" } else { "header_contains" };
+            let fault = format!("more than {MOST_HEADER_CONDITIONS} conditions on headers");
+            return Err(SpecFault { field, fault });
         }
         let mut body = Vec::new();
         body.extend(
@@ -484,6 +506,16 @@ mod tests {
             config.conditions.body_matches = Some(r"\w{1000}{1000}".into());
         };
         assert_eq!(faulty(Http, huge), "body_matches");
+        let conditions = |contains: usize, matches: usize| {
+            move |config: &mut EndpointConfig| {
+                let pair = |number| (format!("x-{number}"), "a".to_owned());
+                config.conditions.header_contains = (0..contains).map(pair).collect();
+                config.conditions.header_matches = (0..matches).map(pair).collect();
+            }
+        };
+        assert_eq!(faulty(Http, conditions(8, 8)), "");
+        assert_eq!(faulty(Http, conditions(9, 8)), "header_contains");
+        assert_eq!(faulty(Http, conditions(0, 17)), "header_matches");
         let expect = |config: &mut EndpointConfig| config.conditions.expect = Some("+OK".into());
         assert_eq!(faulty(Http, expect), "expect");
         assert_eq!(faulty(Tcp, expect), "");
@@ -503,5 +535,11 @@ mod tests {
         assert!(!format!("{spec:?}").contains("hunter2"), "{spec:?}");
         let bad = Target::parse(EndpointType::Http, "http://user:hunter2@a:99999/").unwrap_err();
         assert!(!bad.to_string().contains("hunter2"), "{bad}");
+        for bad in ["https://user:hunter?2@host:99999/", "ftp://hun?ter2@a", "hun@ter"] {
+            let fault = Target::parse(EndpointType::Http, bad).unwrap_err().to_string();
+            assert!(!fault.contains("hun"), "{fault}");
+        }
+        let bad = Target::parse(EndpointType::Tcp, "user:hun?ter2@host:port").unwrap_err();
+        assert!(!bad.to_string().contains("hun"), "{bad}");
     }
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::Net;
 use super::guard::Refused;
-use super::resolve::ResolveError;
+use super::resolve::{ResolveError, Resolved};
 
 /// Head start of an address before the next one is tried (RFC 8305 §5).
 const HEAD_START: Duration = Duration::from_millis(250);
@@ -23,6 +23,8 @@ const MOST_ADDRESSES: usize = 8;
 pub struct Connected {
     pub stream: TcpStream,
     pub address: SocketAddr,
+    /// For the look-up to begin: our doing, counted in no phase and added to the time there is.
+    pub waited: Duration,
     pub dns: Duration,
     pub connect: Duration,
 }
@@ -56,13 +58,16 @@ impl ConnectFault {
 #[error("{fault}")]
 pub struct ConnectError {
     pub fault: ConnectFault,
+    /// As in [`Connected`].
+    pub waited: Duration,
     pub dns: Duration,
     /// `None`: no address was tried.
     pub connect: Option<Duration>,
 }
 
 impl Net {
-    /// Connects to `host` (a name, or an address with or without brackets) before `until`.
+    /// Connects to `host` (a name, or an address with or without brackets) before `until`, and later
+    /// only by what was waited for the look-up to begin.
     ///
     /// Addresses that are not probed are left out; when no other is left that is the fault. Families
     /// alternate, each address has a head start of 250 ms, and the first connection wins.
@@ -73,14 +78,15 @@ impl Net {
         until: Instant,
     ) -> Result<Connected, ConnectError> {
         let begin = Instant::now();
-        let resolved = self.resolver.resolve(host, until).await;
-        let dns = begin.elapsed();
-        let fault = |fault| ConnectError { fault, dns, connect: None };
-        let addresses = resolved.map_err(|error| fault(ConnectFault::Resolve(error)))?;
+        let Resolved { addresses, waited } = self.resolver.resolve(host, until).await;
+        let until = until + waited;
+        let dns = begin.elapsed().saturating_sub(waited);
+        let fault = |fault| ConnectError { fault, waited, dns, connect: None };
+        let addresses = addresses.map_err(|error| fault(ConnectFault::Resolve(error)))?;
         let mut refused = None;
         let mut permitted = Vec::new();
         for address in addresses {
-            match self.guard.check(address) {
+            match self.guard.check(address).and_then(|()| self.refuse_own(address, port)) {
                 Ok(()) => permitted.push(address),
                 Err(error) => refused = Some(error),
             }
@@ -92,12 +98,14 @@ impl Net {
         match tokio::time::timeout_at(until, race(&interleaved(permitted), port)).await {
             Ok(Ok((stream, address))) => {
                 let _ = stream.set_nodelay(true);
-                Ok(Connected { stream, address, dns, connect: begin.elapsed() })
+                Ok(Connected { stream, address, waited, dns, connect: begin.elapsed() })
             }
-            Ok(Err(fault)) => Err(ConnectError { fault, dns, connect: Some(begin.elapsed()) }),
+            Ok(Err(fault)) => {
+                Err(ConnectError { fault, waited, dns, connect: Some(begin.elapsed()) })
+            }
             Err(_) => {
                 let fault = ConnectFault::Timeout;
-                Err(ConnectError { fault, dns, connect: Some(begin.elapsed()) })
+                Err(ConnectError { fault, waited, dns, connect: Some(begin.elapsed()) })
             }
         }
     }
@@ -159,15 +167,21 @@ pub(super) fn worst(faults: &[(bool, std::io::Error)]) -> ConnectFault {
 
 /// Out of file descriptors, ports or memory.
 fn is_local(error: &std::io::Error, address: SocketAddr) -> bool {
-    const EMFILE: i32 = 24;
-    const ENFILE: i32 = 23;
     match error.kind() {
-        ErrorKind::OutOfMemory => true,
         // Either no port is left, or this machine has no address of that family, which another
         // protocol notices too and waiting does not change.
         ErrorKind::AddrNotAvailable => has_source_for(address),
-        _ => matches!(error.raw_os_error(), Some(EMFILE | ENFILE)),
+        _ => is_exhausted(error),
     }
+}
+
+/// Out of file descriptors or memory.
+pub(super) fn is_exhausted(error: &std::io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    error.kind() == ErrorKind::OutOfMemory
+        || matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
 }
 
 /// Nothing is sent: connecting a datagram socket only chooses its source.

@@ -8,12 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// Metadata services outside the link-local range: Alibaba, Azure, Oracle, AWS and Google over IPv6.
-const METADATA: [IpAddr; 5] = [
+/// Metadata services outside the link-local range: Alibaba, Azure, Oracle, and Google over IPv6.
+const METADATA: [IpAddr; 4] = [
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
 ];
 
@@ -39,14 +38,22 @@ impl Guard {
         Self { allowed }
     }
 
-    pub fn check(&self, address: IpAddr) -> Result<(), Refused> {
-        let meant = meant(address);
+    /// The operator lists it.
+    pub fn allows(&self, address: IpAddr) -> bool {
         let listed = |address| self.allowed.iter().any(|net| net.contains(&address));
-        if listed(address) || listed(meant) {
+        listed(address) || listed(meant(address))
+    }
+
+    pub fn check(&self, address: IpAddr) -> Result<(), Refused> {
+        if self.allows(address) {
             return Ok(());
         }
-        let what = match meant {
+        let what = match meant(address) {
             address if METADATA.contains(&address) => "a cloud's metadata service",
+            // All services of the host on AWS have their IPv6 addresses here.
+            IpAddr::V6(v6) if v6.segments().starts_with(&[0xfd00, 0xec2]) => {
+                "a cloud's metadata service"
+            }
             IpAddr::V4(v4) if v4.is_link_local() => "a link-local address",
             IpAddr::V4(v4) if v4.octets()[0] == 0 => "no address of a host",
             IpAddr::V4(v4) if v4.is_broadcast() => "the broadcast address",
@@ -59,9 +66,9 @@ impl Guard {
     }
 }
 
-/// The IPv4 address that an IPv6 address stands for: mapped or compatible (RFC 4291 §2.5.5), NAT64
-/// (RFC 6052), 6to4 (RFC 3056).
-fn meant(address: IpAddr) -> IpAddr {
+/// The IPv4 address that an IPv6 address stands for: mapped or compatible (RFC 4291 §2.5.5),
+/// translated (RFC 2765 §2.1), NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056).
+pub(super) fn meant(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     let segments = v6.segments();
     let v4 = |high: u16, low: u16| {
@@ -70,10 +77,11 @@ fn meant(address: IpAddr) -> IpAddr {
     };
     match segments {
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => address,
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
-            v4(high, low)
-        }
-        [0x2002, high, low, ..] => v4(high, low),
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x64, 0xff9b, 1, _, _, _, high, low]
+        | [0x2002, high, low, ..] => v4(high, low),
         _ => address,
     }
 }
@@ -105,7 +113,12 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::1",
             "fe80::1",
+            "::ffff:0:169.254.169.254",
+            "64:ff9b:1::a9fe:a9fe",
+            "64:ff9b:1:2:3:4:a9fe:a9fe",
             "fd00:ec2::254",
+            "fd00:ec2::123",
+            "fd00:ec2:1::23",
             "100.100.100.200",
             "168.63.129.16",
             "0.0.0.0",

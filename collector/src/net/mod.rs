@@ -4,10 +4,12 @@
 
 pub mod connect;
 pub mod guard;
+mod own;
 mod rate;
 pub mod resolve;
 pub mod tls;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +28,8 @@ pub struct Net {
     pub guard: Arc<Guard>,
     pub resolver: Resolver,
     pub trust: Arc<Trust>,
+    /// Where this process itself listens.
+    own: Arc<[SocketAddr]>,
     rate: Arc<Rate>,
 }
 
@@ -35,6 +39,8 @@ pub struct TlsTarget {
     pub host: String,
     pub port: u16,
     pub endpoint_id: i64,
+    /// The name asked for and expected in place of `host`, where that is another.
+    pub server_name: Option<String>,
 }
 
 /// How often new connections had to wait.
@@ -57,8 +63,15 @@ impl Net {
             guard: Arc::new(guard),
             resolver: Resolver::default(),
             trust: Arc::new(trust),
+            own: Arc::default(),
             rate: Arc::new(Rate::new(per_second)),
         }
+    }
+
+    /// The same, for a process that listens on these addresses. It does not connect to itself.
+    #[must_use]
+    pub fn of_listener(self, own: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Self { own: own.into_iter().collect(), ..self }
     }
 
     /// Waits for the right to open a connection, and says how long. Take it before the clock of a

@@ -5,12 +5,14 @@
 //! "nobody was free to ask".
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+
+use super::connect::is_exhausted;
 
 /// Look-ups at once.
 const THREADS: usize = 16;
@@ -30,9 +32,18 @@ pub enum ResolveError {
     Empty,
     #[error("no answer from the resolver in time")]
     Timeout,
-    /// It was not asked: all look-ups at once were under way. This says nothing about the name.
-    #[error("too many names are being looked up")]
+    /// It was not asked: too many look-ups were under way, or this machine is out of file
+    /// descriptors or memory. This says nothing about the name.
+    #[error("this machine cannot look up more names now")]
     Busy,
+}
+
+/// What came of a look-up.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Resolved {
+    pub addresses: Result<Vec<IpAddr>, ResolveError>,
+    /// Until somebody was free to ask. This is our doing, not the resolver's.
+    pub waited: Duration,
 }
 
 /// The addresses of a name, however long that takes.
@@ -76,21 +87,29 @@ impl Resolver {
         Self(Arc::new(Pool { look_up, queue, added }))
     }
 
-    /// All addresses of `host` in the system's order; a literal is its own address.
-    pub async fn resolve(&self, host: &str, until: Instant) -> Result<Vec<IpAddr>, ResolveError> {
+    /// All addresses of `host` in the system's order; a literal is its own address. What was waited
+    /// for the look-up to begin is added to the time that it has.
+    pub async fn resolve(&self, host: &str, until: Instant) -> Resolved {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if let Ok(address) = bare.parse() {
-            return Ok(vec![address]);
+            return Resolved { addresses: Ok(vec![address]), waited: Duration::ZERO };
         }
-        let (begun, mut has_begun) = oneshot::channel();
+        let asked = Instant::now();
+        let (begun, begins) = oneshot::channel();
         let (answer, answered) = oneshot::channel();
-        self.ask(Question { host: bare.to_owned(), begun, answer })?;
-        match tokio::time::timeout_at(until, answered).await {
+        let question = Question { host: bare.to_owned(), begun, answer };
+        let has_begun =
+            self.ask(question).is_ok() && tokio::time::timeout_at(until, begins).await.is_ok();
+        let waited = asked.elapsed();
+        if !has_begun {
+            return Resolved { addresses: Err(ResolveError::Busy), waited };
+        }
+        let addresses = match tokio::time::timeout_at(until + waited, answered).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(ResolveError::Failed("the look-up ended without an answer".into())),
-            Err(_) if has_begun.try_recv().is_ok() => Err(ResolveError::Timeout),
-            Err(_) => Err(ResolveError::Busy),
-        }
+            Err(_) => Err(ResolveError::Timeout),
+        };
+        Resolved { addresses, waited }
     }
 
     fn ask(&self, question: Question) -> Result<(), ResolveError> {
@@ -143,11 +162,8 @@ impl Pool {
 }
 
 fn system(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
-    let found = (host, 0).to_socket_addrs().map_err(|error| {
-        let text = error.to_string();
-        let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
-        ResolveError::Failed(text.to_owned())
-    })?;
+    let found = (host, 0).to_socket_addrs();
+    let found = found.map_err(|error| fault(&error, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))))?;
     let mut addresses: Vec<IpAddr> = Vec::new();
     for address in found {
         if !addresses.contains(&address.ip()) {
@@ -155,4 +171,14 @@ fn system(host: &str) -> Result<Vec<IpAddr>, ResolveError> {
         }
     }
     if addresses.is_empty() { Err(ResolveError::Empty) } else { Ok(addresses) }
+}
+
+/// The resolver does not always say that it could not open a socket, so opening `another` tells.
+pub(super) fn fault<T>(error: &std::io::Error, another: std::io::Result<T>) -> ResolveError {
+    let text = error.to_string();
+    let text = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+    let is_ours = is_exhausted(error)
+        || another.is_err_and(|error| is_exhausted(&error))
+        || text == "Memory allocation failure";
+    if is_ours { ResolveError::Busy } else { ResolveError::Failed(text.to_owned()) }
 }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::Net;
 use super::connect::{ConnectError, ConnectFault, Connected, interleaved, worst};
 use super::guard::Guard;
-use super::resolve::{ResolveError, Resolver};
+use super::resolve::{ResolveError, Resolver, fault as look_up_fault};
 use super::testing::{
     BlackHole, FUTURE, Identity, NOW, PAST, Pki, Server, hold, reply, self_signed,
 };
@@ -44,16 +44,17 @@ fn addresses(texts: &[&str]) -> Vec<IpAddr> {
 async fn a_literal_is_its_own_address_and_asks_nobody() {
     let resolver = Resolver::asking(|_| panic!("asked"));
     for (text, address) in [("127.0.0.1", "127.0.0.1"), ("[::1]", "::1"), ("::1", "::1")] {
-        assert_eq!(resolver.resolve(text, soon()).await, Ok(addresses(&[address])));
+        assert_eq!(resolver.resolve(text, soon()).await.addresses, Ok(addresses(&[address])));
     }
 }
 
 #[tokio::test]
 async fn names_are_looked_up_as_the_system_does() {
-    let found = Resolver::default().resolve("localhost", soon()).await.unwrap();
+    let found = Resolver::default().resolve("localhost", soon()).await.addresses.unwrap();
     assert!(!found.is_empty() && found.iter().all(IpAddr::is_loopback), "{found:?}");
     // RFC 6761 §6.4: it does not exist, and no resolver may say otherwise.
-    let error = Resolver::default().resolve("does-not-exist.invalid", soon()).await.unwrap_err();
+    let resolved = Resolver::default().resolve("does-not-exist.invalid", soon()).await;
+    let error = resolved.addresses.unwrap_err();
     assert!(matches!(&error, ResolveError::Failed(words) if !words.is_empty()), "{error:?}");
 }
 
@@ -73,11 +74,44 @@ async fn a_silent_resolver_is_told_from_one_that_was_never_asked() {
     let asked = |_| resolver.resolve("slow.example", until);
     let answers = futures_util::future::join_all((0..40).map(asked)).await;
     let count = |fault: &ResolveError| {
-        answers.iter().filter(|answer| answer.as_ref() == Err(fault)).count()
+        answers.iter().filter(|answer| answer.addresses.as_ref() == Err(fault)).count()
     };
     let begun = ASKED.load(Ordering::SeqCst);
     assert_eq!((count(&ResolveError::Timeout), count(&ResolveError::Busy)), (begun, 40 - begun));
     assert!((1..=16).contains(&begun), "{begun}");
+}
+
+#[tokio::test]
+async fn waiting_for_a_look_up_to_begin_is_no_time_of_the_resolver() {
+    const TAKES: Duration = Duration::from_millis(1200);
+    let net = net(|_| {
+        std::thread::sleep(TAKES);
+        Ok(addresses(&["127.0.0.1"]))
+    });
+    let server = Server::greeting(reply("hello")).await;
+    let begin = Instant::now();
+    // Each look-up has time for one and not for two, and one more is asked than are free to ask.
+    let until = begin + Duration::from_secs(2);
+    let connect = |_| net.connect("slow.example", server.port(), until);
+    let all = futures_util::future::join_all((0..17).map(connect)).await;
+    let all: Vec<Connected> = all.into_iter().map(Result::unwrap).collect();
+    let last = all.iter().max_by_key(|one| one.waited).unwrap();
+    assert!(last.waited > Duration::from_secs(1), "{last:?}");
+    assert!(2 * last.dns > TAKES && last.dns + last.waited <= begin.elapsed(), "{last:?}");
+}
+
+#[test]
+fn a_look_up_that_this_machine_could_not_make_is_no_fault_of_the_name() {
+    use std::io::{Error, ErrorKind};
+    let words = || Error::other("failed to lookup address information: Temporary failure");
+    let raw = Error::from_raw_os_error;
+    let failed = ResolveError::Failed("Temporary failure".to_owned());
+    assert_eq!(look_up_fault(&words(), Ok(())), failed);
+    assert_eq!(look_up_fault::<()>(&words(), Err(raw(24))), ResolveError::Busy);
+    assert_eq!(look_up_fault::<()>(&words(), Err(ErrorKind::AddrNotAvailable.into())), failed);
+    for ours in [raw(23), raw(24), raw(12), raw(105)] {
+        assert_eq!(look_up_fault(&ours, Ok(())), ResolveError::Busy, "{ours}");
+    }
 }
 
 // --- connections --------------------------------------------------------------------------------
@@ -117,6 +151,34 @@ async fn addresses_that_are_not_probed_are_left_out() {
     assert_eq!(none.connect, None);
     let literal = fault(&net, "[::ffff:169.254.169.254]", 80).await;
     assert!(matches!(literal.fault, ConnectFault::Refused(_)), "{literal:?}");
+}
+
+#[tokio::test]
+async fn what_this_process_listens_on_is_not_connected_to() {
+    let server = Server::greeting(reply("hello")).await;
+    let (address, port) = (server.address, server.port());
+    let refused = async |listens: SocketAddr, host: &str, port: u16| {
+        let net = net(|_| Ok(addresses(&["127.0.0.1"]))).of_listener([listens]);
+        let error = net.connect(host, port, soon()).await.err();
+        error.is_some_and(|error| error.to_string().contains("the collector itself"))
+    };
+    let any = SocketAddr::new("0.0.0.0".parse().unwrap(), port);
+    let any_v6 = SocketAddr::new("::".parse().unwrap(), port);
+    for host in ["127.0.0.1", "self.example", "[::ffff:127.0.0.1]"] {
+        for listens in [address, any, any_v6] {
+            assert!(refused(listens, host, port).await, "{host} {listens}");
+        }
+    }
+    // The system gives the other end another address of its own.
+    assert!(refused(any, "127.0.0.5", port).await);
+    assert!(!refused(address, "127.0.0.5", port).await, "somebody else may listen there");
+    assert!(!refused(address, "127.0.0.1", closed_port()).await);
+    // An address of documentation (RFC 5737): no machine has it.
+    let net = net(|_| Err(ResolveError::Busy)).of_listener([any]);
+    assert_eq!(net.refuse_own("192.0.2.1".parse().unwrap(), port), Ok(()));
+    let mut listed = net;
+    listed.guard = Guard::new(vec!["127.0.0.1/32".parse().unwrap()]).into();
+    assert!(listed.connect("127.0.0.1", port, soon()).await.is_ok());
 }
 
 fn closed_port() -> u16 {

@@ -200,10 +200,11 @@ impl Trust {
     }
 }
 
-/// Whether `certificate` is for `name`, by its alternative names alone.
-pub fn is_for(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
-    ParsedCertificate::try_from(certificate)
-        .is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
+/// Whether `certificate` is for `name`, by its alternative names alone. `None`: clients cannot read
+/// it.
+pub fn is_for(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> Option<bool> {
+    let certificate = ParsedCertificate::try_from(certificate).ok()?;
+    Some(verify_server_name(&certificate, name).is_ok())
 }
 
 fn unix_time(at: Timestamp) -> UnixTime {

@@ -197,8 +197,11 @@ async fn a_certificate_is_watched_from_the_request_on() {
     assert_eq!((&checks["total"], &checks["has_more"]), (&json!(2), &json!(true)));
     assert_eq!(checks["checks"][0]["verdict"], "ok");
 
-    assert_eq!(api.send("DELETE", "/1", &Value::Null).await.0, 204);
+    let delete = || async { api.send("DELETE", "/1", &Value::Null).await.0 };
+    let answers = tokio::join!(delete(), delete());
+    assert!(matches!(answers, (204, 404) | (404, 204)), "{answers:?}");
     assert_eq!(api.event("certificate.deleted").await["hostname"], "127.0.0.1");
+    assert!(api.told.try_recv().is_err(), "told once");
     api.check_error("GET", "/1", &Value::Null, (404, "NOT_FOUND", "no certificate with id 1"))
         .await;
 }
@@ -259,7 +262,8 @@ async fn bad_input_names_the_field_and_what_is_accepted() {
 async fn labels_and_endpoints_are_watched_while_they_ask() {
     let (mut api, mut tasks) = (api().await, JoinSet::new());
     let (port, _) = serve(&mut tasks).await;
-    let target = TlsTarget { host: "localhost".to_owned(), port, endpoint_id: 4 };
+    let target =
+        TlsTarget { host: "localhost".to_owned(), port, endpoint_id: 4, server_name: None };
     api.endpoints.send(Arc::new([target])).unwrap();
     let made = api.event("certificate.created").await;
     assert_eq!((&made["source"], &made["port"]), (&json!("auto"), &json!(port)));
@@ -294,12 +298,31 @@ async fn labels_and_endpoints_are_watched_while_they_ask() {
     api.inventory.send(Inventory::new(vec![Arc::new(container)])).unwrap();
     assert_eq!(api.event("certificate.deleted").await["monitor_id"], 1);
     assert_eq!(api.problems.list(), []);
+    api.check_error("GET", "/1/checks", &none, (404, "NOT_FOUND", "1")).await;
+
+    // The container is made anew.
+    let container = labelled(&format!("localhost:{port}"));
+    api.inventory.send(Inventory::new(vec![Arc::new(container)])).unwrap();
+    assert_eq!(api.event("certificate.created").await["monitor_id"], 1);
+    assert!(api.get("/1/checks").await["total"].as_i64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_server_is_checked_under_the_name_that_its_endpoint_sends() {
+    let (mut api, mut tasks) = (api().await, JoinSet::new());
+    let (port, _) = serve(&mut tasks).await;
+    let host = "127.0.0.1".to_owned();
+    let server_name = Some("localhost".to_owned());
+    api.endpoints.send(Arc::new([TlsTarget { host, port, endpoint_id: 4, server_name }])).unwrap();
+    assert_eq!(api.event("certificate.check_completed").await["hostname_match"], true);
+    assert_eq!(api.get("/1").await["certificate"]["server_name"], "localhost");
 }
 
 #[tokio::test]
 async fn what_endpoints_asked_for_outlives_a_restart_that_has_not_read_them_yet() {
     let mut api = api().await;
-    let target = TlsTarget { host: "127.0.0.1".to_owned(), port: 1, endpoint_id: 4 };
+    let target =
+        TlsTarget { host: "127.0.0.1".to_owned(), port: 1, endpoint_id: 4, server_name: None };
     api.endpoints.send(Arc::new([target])).unwrap();
     api.event("certificate.check_completed").await;
     std::mem::take(&mut api.supervisor).stop(Duration::from_secs(5)).await;

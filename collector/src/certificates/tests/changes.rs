@@ -51,6 +51,11 @@ pub(super) fn found(verdict: Verdict, begin: Timestamp, end: Timestamp) -> Findi
         error,
         chain_valid: Some(!matches!(verdict, Verdict::SelfSigned | Verdict::UntrustedRoot)),
         hostname_match: Some(verdict != Verdict::NameMismatch),
+        is_refused: matches!(
+            verdict,
+            Verdict::Unacceptable | Verdict::Revoked | Verdict::NotYetValid
+        ),
+        path_not_before: Some(begin),
         path_not_after: Some(end),
         ..Finding::without_chain(verdict, String::new(), "")
     }
@@ -164,6 +169,31 @@ fn every_alert_recovers_when_its_cause_ends() {
         assert_eq!(play.check(&good, day(3)), format!("-{alert}"));
         assert_eq!(play.monitor.state.last_error, None);
     }
+}
+
+#[test]
+fn a_worse_verdict_ends_no_alert_about_the_rest() {
+    let (begin, end) = (day(-1), day(364));
+    let mut play = Play::new();
+    assert_eq!(play.check(&found(Verdict::Revoked, begin, end), day(1)), "chain_invalid");
+    let both = Finding { is_refused: true, ..found(Verdict::NameMismatch, begin, end) };
+    assert_eq!(play.check(&both, day(2)), "hostname_mismatch");
+    let name = found(Verdict::NameMismatch, begin, end);
+    assert_eq!(play.check(&name, day(3)), "-chain_invalid");
+}
+
+#[test]
+fn what_has_not_begun_is_looked_at_when_it_does() {
+    let mut play = Play::new();
+    let begin = day(1) + hours(2);
+    let early = found(Verdict::NotYetValid, begin, day(364));
+    // So often that the next check would come later.
+    for _ in 0..9 {
+        play.check(&early, day(1));
+    }
+    assert_eq!(play.monitor.state.next_check_at, begin);
+    play.check(&found(Verdict::Ok, begin, day(364)), begin);
+    assert!(play.monitor.state.next_check_at > begin);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(super) struct Spec {
     pub(super) is_ca: bool,
     pub(super) usage: ExtendedKeyUsagePurpose,
     pub(super) issuer_url: Option<&'static str>,
+    /// Says something that nobody knows and everybody must.
+    pub(super) has_unknown_critical: bool,
 }
 
 /// A server's certificate for `lab.test` that lives from a day ago for a year.
@@ -51,6 +53,7 @@ pub(super) fn server() -> Spec {
         is_ca: false,
         usage: ExtendedKeyUsagePurpose::ServerAuth,
         issuer_url: None,
+        has_unknown_critical: false,
     }
 }
 
@@ -91,11 +94,23 @@ impl Spec {
             let oid = &[1, 3, 6, 1, 5, 5, 7, 1, 1];
             params.custom_extensions.push(CustomExtension::from_oid_content(oid, content));
         }
+        if self.has_unknown_critical {
+            let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+            extension.set_criticality(true);
+            params.custom_extensions.push(extension);
+        }
         params
     }
 
     pub(super) fn self_signed(&self) -> Signer {
         let (params, key) = (self.params(), KeyPair::generate().unwrap());
+        let der = params.self_signed(&key).unwrap().der().clone();
+        Signer { der, params, key }
+    }
+
+    /// Another certificate of the same authority, under the same name and key.
+    pub(super) fn resigned(&self, of: &Signer) -> Signer {
+        let (params, key) = (self.params(), KeyPair::from_pem(&of.key.serialize_pem()).unwrap());
         let der = params.self_signed(&key).unwrap().der().clone();
         Signer { der, params, key }
     }

@@ -37,7 +37,7 @@ fn database() -> Database {
 fn asked(source: CertificateSource) -> Asked {
     let endpoint_id = (source == CertificateSource::Auto).then_some(9);
     let external_id = if source == CertificateSource::Label { "abc" } else { "" };
-    Asked { source, endpoint_id, external_id: external_id.to_owned() }
+    Asked { source, endpoint_id, external_id: external_id.to_owned(), server_name: None }
 }
 
 fn wanted(host: &str) -> Wanted {
@@ -153,6 +153,121 @@ fn the_table_becomes_what_labels_and_endpoints_ask_for() {
 }
 
 #[test]
+fn what_is_asked_for_again_comes_back_as_it_was() {
+    let db = database();
+    let a: Server = ("a.test".to_owned(), 443);
+    let label = asked(CertificateSource::Label);
+    let wanted_now: BTreeMap<_, _> = [(a.clone(), label.clone())].into();
+    sql::declare(&db, &wanted_now, day(0)).unwrap();
+    let id = sql::sources(&db).unwrap()[&a].0;
+    let mut settings = wanted("a.test");
+    settings.thresholds = vec![100];
+    sql::update(&db, id, &settings, day(0)).unwrap();
+    let before = sql::find(&db, id).unwrap().unwrap();
+    let bad = found(Verdict::NameMismatch, day(-1), day(364));
+    sql::record(&db, &before, &bad, day(0)).unwrap();
+    let before = sql::find(&db, id).unwrap().unwrap();
+
+    let none = BTreeMap::new();
+    assert_eq!(names(&sql::declare(&db, &none, day(1)).unwrap()), ["certificate.deleted"]);
+    assert_eq!(sql::declare(&db, &none, day(1)).unwrap(), []);
+    assert_eq!(sql::find(&db, id).unwrap(), None);
+    assert!(sql::find_with_check(&db, id).unwrap().is_none());
+    assert_eq!(sql::list(&db, None, None).unwrap(), []);
+    assert_eq!(sql::due(&db, day(9)).unwrap(), []);
+    assert_eq!(sql::next_due(&db, day(-9)).unwrap(), None);
+    assert!(sql::record(&db, &before, &bad, day(1)).unwrap().is_empty());
+
+    let events = sql::declare(&db, &wanted_now, day(2)).unwrap();
+    assert_eq!(names(&events), ["certificate.created"]);
+    let after = sql::find(&db, id).unwrap().unwrap();
+    assert_eq!(after.thresholds, [100]);
+    assert!(after.state.alerts.hostname_mismatch);
+    assert_eq!((after.state.next_check_at, &after.source), (day(2), &label.source));
+    assert_eq!(sql::checks(&db, id, 9, 0).unwrap().1, 1);
+    // A check of before is none of now.
+    assert!(sql::record(&db, &before, &bad, day(2)).unwrap().is_empty());
+
+    sql::declare(&db, &none, day(3)).unwrap();
+    let own = asked(CertificateSource::Standalone);
+    assert_eq!(sql::create(&db, &wanted("a.test"), &own, day(4)).unwrap(), Ok(id));
+    let after = sql::find(&db, id).unwrap().unwrap();
+    assert_eq!((after.source, after.thresholds), (own.source, vec![30, 7]));
+    assert_eq!(sql::declare(&db, &none, day(4)).unwrap(), []);
+}
+
+#[test]
+fn what_nobody_asks_for_is_forgotten_in_the_end() {
+    let db = database();
+    let (kept, gone) = ("kept.test", "gone.test");
+    create(&db, kept, CertificateSource::Standalone);
+    create(&db, gone, CertificateSource::Label);
+    sql::declare(&db, &BTreeMap::new(), day(0)).unwrap();
+    let [unwanted, ..] = sql::KEEPS;
+    assert_eq!(unwanted.days, 30);
+    assert_eq!((unwanted.delete)(&db, day(0).as_millisecond(), 2000).unwrap(), 0);
+    assert_eq!((unwanted.delete)(&db, day(1).as_millisecond(), 2000).unwrap(), 1);
+    let left: String =
+        db.query_row("SELECT hostname FROM certificate_monitors", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, kept);
+}
+
+#[test]
+fn the_name_of_an_endpoint_is_used_until_a_user_sets_another() {
+    let db = database();
+    let a: Server = ("a.test".to_owned(), 443);
+    let declare = |name: Option<&str>, at| {
+        let mut asked = asked(CertificateSource::Auto);
+        asked.server_name = name.map(str::to_owned);
+        let wanted: BTreeMap<_, _> = [(a.clone(), asked)].into();
+        assert!(differ(&sql::sources(&db).unwrap(), &wanted));
+        sql::declare(&db, &wanted, day(at)).unwrap();
+        assert!(!differ(&sql::sources(&db).unwrap(), &wanted));
+    };
+    let now = || sql::list(&db, None, None).unwrap().remove(0).0;
+    let name = || now().target.server_name;
+    declare(Some("shop.test"), 0);
+    assert_eq!(name().as_deref(), Some("shop.test"));
+    // Another change by the user keeps it the endpoint's.
+    let set = |target| {
+        let wanted = Wanted { target, ..wanted("a.test") };
+        sql::update(&db, now().id, &wanted, day(1)).unwrap();
+    };
+    set(now().target);
+    let before = now().revision;
+    declare(Some("other.test"), 2);
+    assert_eq!(name().as_deref(), Some("other.test"));
+    assert_eq!((now().state.next_check_at, now().revision), (day(2), before + 1));
+    // The user wants the host itself, or none.
+    for own in [None, Some(String::new()), Some("own.test".to_owned())] {
+        let mut target = now().target;
+        target.server_name.clone_from(&own);
+        set(target);
+        assert_eq!(name(), own);
+        set(now().target);
+        assert_eq!(name(), own);
+    }
+    declare(None, 3);
+    assert_eq!(name().as_deref(), Some("own.test"));
+}
+
+#[test]
+fn a_busy_host_does_not_hide_the_others() {
+    let db = database();
+    for port in 1..=300 {
+        let mut one = wanted("busy.test");
+        one.target.port = port;
+        sql::create(&db, &one, &asked(CertificateSource::Label), day(0)).unwrap().unwrap();
+    }
+    let mut other = wanted("other.test");
+    other.target.port = 1;
+    sql::create(&db, &other, &asked(CertificateSource::Label), day(1)).unwrap().unwrap();
+    let due = sql::due(&db, day(1)).unwrap();
+    let hosts: Vec<_> = due.iter().map(|one| one.target.host.as_str()).collect();
+    assert_eq!(hosts, ["busy.test", "other.test"]);
+}
+
+#[test]
 fn old_checks_go_and_the_newest_stays() {
     let db = database();
     let id = create(&db, "a.test", CertificateSource::Standalone);
@@ -162,7 +277,7 @@ fn old_checks_go_and_the_newest_stays() {
         sql::record(&db, &monitor, &finding, day(1)).unwrap();
     }
     let count = || sql::checks(&db, id, 1, 0).unwrap().1;
-    let [old, excess, unused] = sql::KEEPS;
+    let [_, old, excess, unused] = sql::KEEPS;
     let findings = || -> i64 {
         db.query_row("SELECT count(*) FROM certificate_findings", [], |row| row.get(0)).unwrap()
     };

@@ -199,13 +199,9 @@ fn an_ended_certificate_that_is_not_on_the_path_is_no_alarm() {
     );
     // Where the ended one is the only way, it is one.
     let found = find(&trusting(&[&old]), &[&leaf, &intermediate, &cross], "lab.test", 0);
-    check(
-        &found,
-        Verdict::Expired,
-        (true, true),
-        &["issuing certificate `Lab Root`"],
-        &["current one"],
-    );
+    assert_eq!((found.verdict, found.chain_valid), (Verdict::Expired, None));
+    assert!(found.error.unwrap().contains("issuing certificate `Lab Root`"));
+    assert!(found.hint.unwrap().contains("current one"));
 }
 
 #[test]
@@ -297,6 +293,67 @@ fn the_cause_to_mend_first_is_the_verdict() {
     );
     let own = spec.self_signed();
     check(&find(&nothing, &[&own], "lab.test", 0), Verdict::NameMismatch, (false, false), &[], &[]);
+}
+
+#[test]
+fn what_clients_cannot_read_is_for_the_names_in_it() {
+    let Pki { intermediate, trust, .. } = pki();
+    let mut spec = server();
+    spec.has_unknown_critical = true;
+    let leaf = spec.issued_by(&intermediate);
+    for name in ["lab.test", "A.lab.test", "192.0.2.7", "2001:db8::7"] {
+        let found = find(&trust, &[&leaf, &intermediate], name, 0);
+        check(&found, Verdict::Unacceptable, (false, true), &["clients refuse it"], &[]);
+    }
+    let found = find(&trust, &[&leaf, &intermediate], "other.test", 0);
+    check(&found, Verdict::NameMismatch, (false, false), &["`lab.test`"], &[]);
+}
+
+#[test]
+fn a_path_whose_parts_never_held_together_is_neither_valid_nor_not() {
+    let root = authority("Lab Root").self_signed();
+    let mut spec = authority("Lab Issuing");
+    spec.life = (-100, -10);
+    let intermediate = spec.issued_by(&root);
+    let leaf = server().issued_by(&intermediate);
+    let found = find(&trusting(&[&root]), &[&leaf, &intermediate], "lab.test", 0);
+    assert_eq!((found.verdict, found.chain_valid), (Verdict::Expired, None), "{found:#?}");
+    assert_eq!(found.chain_error, None);
+}
+
+#[test]
+fn of_roots_renewed_under_one_key_the_last_counts() {
+    let mut spec = server();
+    let late = spec.self_signed();
+    spec.life = (-200, -10);
+    let early = spec.resigned(&late);
+    for trust in [trusting(&[&late, &early]), trusting(&[&early, &late])] {
+        let found = find(&trust, &[&late], "lab.test", 0);
+        check(&found, Verdict::Ok, (true, true), &[], &[]);
+        assert_eq!(found.path_not_after, Some(day(364)));
+    }
+}
+
+#[test]
+fn what_is_refused_is_known_beside_a_worse_verdict() {
+    let Pki { intermediate, trust, .. } = pki();
+    let leaf = server().issued_by(&intermediate);
+    let name = server_name("other.test").unwrap();
+    let (_, parsed) = x509_parser::parse_x509_certificate(&leaf.der).unwrap();
+    let ocsp = staple(&[0xa1, 2, 0x18, 0], parsed.raw_serial());
+    let presented = Presented { ocsp, ..shows(&[&leaf, &intermediate]) };
+    let found = Finding::of(&presented, &name, &trust, None, day(0));
+    assert_eq!((found.verdict, found.is_refused), (Verdict::NameMismatch, true));
+    let plain = shows(&[&leaf, &intermediate]);
+    let judge = |fault, at| Finding::of(&plain, &name, &trust, fault, day(at));
+    assert!(!judge(None, 0).is_refused);
+    let forged = rustls::Error::PeerMisbehaved(
+        rustls::PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme,
+    );
+    let found = judge(Some(&forged), 0);
+    assert_eq!((found.verdict, found.is_refused), (Verdict::NameMismatch, true));
+    let early = judge(None, -2);
+    assert_eq!((early.is_refused, early.path_not_before), (true, Some(day(-1))));
 }
 
 /// A stapled response with one answer, of this status, about this serial.

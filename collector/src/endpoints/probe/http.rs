@@ -13,7 +13,7 @@ use maintenant_api::endpoints::FailureCause;
 use maintenant_serve::clock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::client::TlsStream;
 use url::Url;
 
@@ -24,7 +24,7 @@ use crate::net::tls::{HandshakeError, server_name};
 
 /// Bytes of a body that are read; nothing is asked of what follows.
 const MOST_BODY: usize = 64 * 1024;
-/// Bytes of a body in which expressions are looked for without leaving the thread.
+/// Bytes in which expressions are looked for without leaving the thread.
 const AT_ONCE: usize = 4 * 1024;
 /// Bytes of an answer's head.
 const MOST_HEAD: usize = 64 * 1024;
@@ -130,13 +130,13 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     if !spec.expected_status.contains(head.status.as_u16()) {
         return redirected(spec, hop, followed, &head).map(Some);
     }
-    judge_headers(spec, &head)?;
+    judge_headers(run, spec, &head).await?;
     let text = if body.is_end_stream() {
-        Vec::new()
+        Text::default()
     } else {
         read_body(run, spec, body, &mut connection).await?
     };
-    judge_body(spec, text).await?;
+    judge_body(run, spec, text).await?;
     Ok(None)
 }
 
@@ -155,44 +155,69 @@ fn redirected(spec: &Spec, hop: &Hop, followed: u32, head: &Parts) -> Result<Hop
     next.map_err(|refusal| failed(FailureCause::Redirect, refusal.words()))
 }
 
-fn judge_headers(spec: &Spec, head: &Parts) -> Result<(), Stop> {
-    for (name, pattern) in &spec.conditions.headers {
-        let mut values = head.headers.get_all(name).iter().peekable();
-        let fault =
-            |fault: String| failed(FailureCause::Condition, format!("header {name} {fault}"));
-        if values.peek().is_none() {
-            return Err(fault("is missing".to_owned()));
-        }
-        if !values.any(|value| pattern.is_met_by(&String::from_utf8_lossy(value.as_bytes()))) {
-            return Err(fault(format!("does not {pattern}")));
-        }
-    }
-    Ok(())
-}
-
-/// An expression of the largest permitted size takes up to a second over a whole body, so long
-/// bodies are searched where that holds up nobody.
-async fn judge_body(spec: &Spec, body: Vec<u8>) -> Result<(), Stop> {
-    let patterns = &spec.conditions.body;
-    let slow = |pattern: &Pattern| matches!(pattern, Pattern::Matches(_));
-    let unmet = if body.len() > AT_ONCE && patterns.iter().any(slow) {
-        let patterns = patterns.clone();
-        let search = tokio::task::spawn_blocking(move || first_unmet(&patterns, &body).cloned());
-        search.await.map_err(|_| Stop::Ours)?
-    } else {
-        first_unmet(patterns, &body).cloned()
+async fn judge_headers(run: &Run<'_>, spec: &Spec, head: &Parts) -> Result<(), Stop> {
+    let values = |name| -> Vec<String> {
+        let values = head.headers.get_all(name).iter();
+        values.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()).collect()
     };
-    match unmet {
-        Some(pattern) => {
-            Err(failed(FailureCause::Condition, format!("the body does not {pattern}")))
-        }
-        None => Ok(()),
-    }
+    let conditions = spec.conditions.headers.iter();
+    let conditions: Vec<_> =
+        conditions.map(|(name, pattern)| (name.clone(), pattern.clone(), values(name))).collect();
+    let searched = conditions.iter().filter(|(_, pattern, _)| pattern.is_slow());
+    let bytes = searched.flat_map(|(.., values)| values).map(String::len).sum();
+    judged(run, bytes, move || {
+        conditions.iter().find_map(|(name, pattern, values)| {
+            if values.is_empty() {
+                return Some(format!("header {name} is missing"));
+            }
+            let is_met = values.iter().any(|value| pattern.is_met_by(value));
+            (!is_met).then(|| format!("header {name} does not {pattern}"))
+        })
+    })
+    .await
 }
 
-fn first_unmet<'a>(patterns: &'a [Pattern], body: &[u8]) -> Option<&'a Pattern> {
-    let text = String::from_utf8_lossy(body);
-    patterns.iter().find(|pattern| !pattern.is_met_by(&text))
+async fn judge_body(run: &Run<'_>, spec: &Spec, text: Text) -> Result<(), Stop> {
+    let patterns = spec.conditions.body.clone();
+    let bytes = if patterns.iter().any(Pattern::is_slow) { text.bytes.len() } else { 0 };
+    judged(run, bytes, move || {
+        let body = String::from_utf8_lossy(&text.bytes);
+        let unmet = patterns.iter().find(|pattern| !pattern.is_met_by(&body))?;
+        Some(if text.is_cut {
+            format!("the first 64 KiB of the body do not {unmet}")
+        } else {
+            format!("the body does not {unmet}")
+        })
+    })
+    .await
+}
+
+/// Fails with the fault that `search` finds. An expression of the largest permitted size takes up to
+/// a second over a whole body, so long texts, by the `bytes` that expressions are looked for in, are
+/// searched where that holds up nobody; for as long as a check may take, because what the target had
+/// to do is done.
+async fn judged(
+    run: &Run<'_>,
+    bytes: usize,
+    search: impl FnOnce() -> Option<String> + Send + 'static,
+) -> Result<(), Stop> {
+    let unmet = if bytes > AT_ONCE {
+        match timeout(run.timeout, tokio::task::spawn_blocking(search)).await {
+            Ok(unmet) => unmet.map_err(|_| Stop::Ours)?,
+            Err(_) => Some(format!("the answer could not be searched {}", run.within())),
+        }
+    } else {
+        search()
+    };
+    unmet.map_or(Ok(()), |fault| Err(failed(FailureCause::Condition, fault)))
+}
+
+/// The beginning of a body.
+#[derive(Default)]
+struct Text {
+    bytes: Vec<u8>,
+    /// More may follow.
+    is_cut: bool,
 }
 
 async fn read_body<C: Future + Unpin>(
@@ -200,7 +225,7 @@ async fn read_body<C: Future + Unpin>(
     spec: &Spec,
     body: Incoming,
     connection: &mut Option<C>,
-) -> Result<Vec<u8>, Stop> {
+) -> Result<Text, Stop> {
     let begin = Instant::now();
     let fault = |error: String| failed(FailureCause::Body, error);
     let keep = !spec.conditions.body.is_empty();
@@ -215,18 +240,19 @@ async fn read_body<C: Future + Unpin>(
 }
 
 /// The beginning of a body; counted only, unless it is to be kept.
-async fn read(mut body: Incoming, keep: bool) -> Result<Vec<u8>, hyper::Error> {
-    let (mut text, mut count) = (Vec::new(), 0);
+async fn read(mut body: Incoming, keep: bool) -> Result<Text, hyper::Error> {
+    let (mut bytes, mut count) = (Vec::new(), 0);
     while count < MOST_BODY
         && let Some(frame) = body.frame().await
     {
         let Ok(data) = frame?.into_data() else { continue };
         if keep {
-            text.extend(data.iter().take(MOST_BODY - count));
+            bytes.extend(data.iter().take(MOST_BODY - count));
         }
         count += data.len();
     }
-    Ok(text)
+    let is_cut = count > MOST_BODY || (count == MOST_BODY && !body.is_end_stream());
+    Ok(Text { bytes, is_cut })
 }
 
 /// Runs `work` together with the connection it waits for: neither needs a task of its own.

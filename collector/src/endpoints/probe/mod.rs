@@ -42,7 +42,7 @@ pub struct Failure {
 ///
 /// `None`: this machine could not try, and nothing was learnt about the target. The caller takes a
 /// turn of [`Net::turn`] first; further connections, after redirects, take theirs here, and waiting
-/// for them counts neither as response time nor against the timeout.
+/// for them, and for a look-up to begin, counts neither as response time nor against the timeout.
 pub async fn probe(net: &Net, spec: &Spec) -> Option<Outcome> {
     let mut run = Run::new(net, spec.timeout);
     let result = match &spec.target {
@@ -78,7 +78,7 @@ fn failed(cause: FailureCause, error: impl AsRef<str>) -> Stop {
 struct Run<'a> {
     net: &'a Net,
     timeout: Duration,
-    /// Moves ahead by what was waited for turns, as `until` does.
+    /// Moves ahead by what was waited for turns and look-ups to begin, as `until` does.
     begin: Instant,
     until: Instant,
     /// When the last byte was read, if something was done after it.
@@ -98,21 +98,27 @@ impl<'a> Run<'a> {
     async fn turn(&mut self) {
         let begin = Instant::now();
         self.net.turn().await;
-        let waited = begin.elapsed();
+        self.grant(begin.elapsed());
+        self.end = None;
+    }
+
+    /// What was waited for ourselves is not the target's time.
+    fn grant(&mut self, waited: Duration) {
         self.begin += waited;
         self.until += waited;
-        self.end = None;
     }
 
     async fn connect(&mut self, host: &str, port: u16) -> Result<TcpStream, Stop> {
         let error = match self.net.connect(host, port, self.until).await {
             Ok(connected) => {
+                self.grant(connected.waited);
                 add(&mut self.spent.dns, connected.dns);
                 add(&mut self.spent.connect, connected.connect);
                 return Ok(connected.stream);
             }
             Err(error) => error,
         };
+        self.grant(error.waited);
         add(&mut self.spent.dns, error.dns);
         if let Some(spent) = error.connect {
             add(&mut self.spent.connect, spent);

@@ -282,6 +282,7 @@ impl Watch {
                 host: url.host_str()?.to_owned(),
                 port: url.port_or_known_default()?,
                 endpoint_id: *id,
+                server_name: entry.spec.server_name(),
             }),
             _ => None,
         };

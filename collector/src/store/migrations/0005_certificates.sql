@@ -10,8 +10,9 @@ CREATE TABLE certificate_monitors (
     check_interval_seconds INTEGER NOT NULL,
     -- Days as a JSON array, in falling order.
     warning_thresholds     TEXT NOT NULL,
-    -- NULL: the host name. Empty: none is asked for.
+    -- What a user set. NULL: what the endpoint sends, else the host name. Empty: none is asked for.
     server_name            TEXT,
+    endpoint_server_name   TEXT,
     starttls               TEXT CHECK (starttls IN ('smtp', 'imap', 'postgres')),
     ca_certificates        TEXT,
     created_at             INTEGER NOT NULL,
@@ -26,6 +27,8 @@ CREATE TABLE certificate_monitors (
     -- What was told and has not ended, as JSON.
     alerts                 TEXT NOT NULL,
     last_check_id          INTEGER,
+    -- Since then nothing asks for it: it is not shown and not checked, and comes back as it was.
+    unwanted_since         INTEGER,
     UNIQUE (hostname, port)
 ) STRICT;
 

@@ -174,7 +174,7 @@ async fn a_body_is_read_to_its_bound_and_no_further() {
         http_with(&url, |config| config.conditions.body_contains = Some(part.into()))
     };
     succeeds(&net(), &contains("xla")).await;
-    fails(&net(), &contains("late"), FailureCause::Condition, "does not contain `late`").await;
+    fails(&net(), &contains("late"), FailureCause::Condition, "do not contain `late`").await;
 }
 
 #[tokio::test]
@@ -264,4 +264,50 @@ async fn a_condition_on_no_body_is_not_met() {
         config.conditions.body_contains = Some("fine".into());
     });
     fails(&net(), &spec, FailureCause::Condition, "the body does not contain `fine`").await;
+}
+
+#[tokio::test]
+async fn a_body_longer_than_what_is_searched_is_told() {
+    let text = format!("{}needle", "x".repeat(64 * 1024));
+    let server = Server::http(move |_| body(&text)).await;
+    let spec = http_with(&format!("http://{}/", server.address), |config| {
+        config.conditions.body_contains = Some("needle".into());
+    });
+    let words = "the first 64 KiB of the body do not contain `needle`";
+    fails(&net(), &spec, FailureCause::Condition, words).await;
+}
+
+/// Threads that searching took, and what was found.
+fn searched(value: &str, part: &str) -> (usize, Outcome) {
+    let threads = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = threads.clone();
+    // Of this kind of runtime only work that may block starts threads.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_start(move || {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        })
+        .build()
+        .unwrap();
+    let outcome = runtime.block_on(async {
+        let header = format!("X-Long: {value}\r\n").repeat(3);
+        let text = format!("HTTP/1.1 200 OK\r\n{header}Content-Length: 0\r\n\r\n");
+        let server = Server::http(move |_| reply(&text)).await;
+        let spec = http_with(&format!("http://{}/", server.address), |config| {
+            config.conditions.header_matches.insert("x-long".into(), part.into());
+        });
+        checked(&net(), &spec).await
+    });
+    (threads.load(std::sync::atomic::Ordering::SeqCst), outcome)
+}
+
+#[test]
+fn long_headers_are_searched_where_that_holds_up_nobody() {
+    let long = "x".repeat(2000);
+    let (threads, outcome) = searched(&long, "^x{5}");
+    assert_eq!((threads, outcome.failure), (1, None));
+    let (threads, outcome) = searched(&long, "y");
+    let words = "header x-long does not match `y`";
+    assert_eq!((threads, outcome.failure.unwrap().error.as_str()), (1, words));
+    assert_eq!(searched("short", "^s").0, 0);
 }

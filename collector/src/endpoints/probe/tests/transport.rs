@@ -117,3 +117,19 @@ fn a_check_under_way_takes_little_memory() {
     let size = size_of_val(&probe(&net, &spec));
     assert!(size <= 8 * 1024, "{size} bytes");
 }
+
+#[tokio::test]
+async fn this_process_is_sent_nothing() {
+    let own = Server::http(|_| body("deleted")).await;
+    let net = net().of_listener([own.address]);
+    let spec = http_with(&format!("http://localhost:{}/api/v1/x", own.port()), |config| {
+        config.method = Some("DELETE".into());
+        config.headers.insert("Host".into(), "permitted.example".into());
+    });
+    fails(&net, &spec, FailureCause::Refused, "the collector itself").await;
+    let to = format!("http://{}/", own.address);
+    let other = Server::http(move |_| redirect(302, &to)).await;
+    let spec = http(&format!("http://{}/", other.address));
+    fails(&net, &spec, FailureCause::Refused, "the collector itself").await;
+    assert_eq!(own.seen.lock().unwrap().len(), 0);
+}
