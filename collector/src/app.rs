@@ -166,7 +166,8 @@ pub async fn run(mut config: Config, now: Timestamp) -> anyhow::Result<()> {
     let local = Listener::bind(&Address::Unix(local_socket(&config.db)), None).await;
     let own = own_address(&listener);
     let collector = Collector::start(&mut config, &mut lock, drain.begin.clone(), own, now).await?;
-    let app = guarded(collector.routes(config.access.clone()), BodyLimits::default());
+    let bodies = BodyLimits { any_length: heartbeats::pings::is_ping, ..BodyLimits::default() };
+    let app = guarded(collector.routes(config.access.clone()), bodies);
     tracing::info!(address = listener.address(), "listening");
     let mut listeners = vec![(listener, app.clone())];
     match local {

@@ -21,6 +21,7 @@ use maintenant_api::endpoints::{
 use maintenant_api::error::ErrorBody;
 use maintenant_api::health::{HealthStatus, RuntimeStatus};
 use maintenant_api::heartbeats::{Heartbeat, HeartbeatDetail, HeartbeatList};
+use maintenant_serve::clock;
 use maintenant_serve::logging::foreign;
 use maintenant_serve::settings::{Secret, is_loopback};
 use reqwest::{Certificate, Client, Identity, Method, Response, Url, redirect};
@@ -207,7 +208,8 @@ impl Collector {
 
     /// One endpoint, with the uptime of all windows.
     pub async fn endpoint(&self, id: i64) -> Result<ListedEndpoint, ClientError> {
-        self.get(&format!("endpoints/{id}"), &()).await.map(FoundEndpoint::endpoint)
+        let found: FoundEndpoint = self.get(&format!("endpoints/{id}"), &()).await?;
+        Ok(found.endpoint(clock::now()))
     }
 
     pub async fn checks(&self, id: i64, query: &CheckQuery) -> Result<CheckList, ClientError> {

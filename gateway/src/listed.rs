@@ -8,6 +8,7 @@ use maintenant_api::containers::{ExitReason, Health, State};
 use maintenant_api::endpoints::{EndpointSource, EndpointStatus, EndpointType, FailureCause};
 use maintenant_api::monitors::AlertState;
 use maintenant_api::wire::{null_as_default, zero_time_as_none};
+use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer};
 
 /// The parts of a container in `GET /containers` that tools filter, sort or show.
@@ -20,7 +21,7 @@ pub struct Listed {
     pub name: String,
     #[serde(deserialize_with = "null_as_default")]
     pub image: String,
-    #[serde(deserialize_with = "null_as_unknown")]
+    #[serde(deserialize_with = "null_as_other")]
     pub state: State,
     #[serde(default)]
     pub health_status: Option<Health>,
@@ -43,8 +44,16 @@ pub struct Listed {
     pub last_state_change_at: String,
 }
 
-fn null_as_unknown<'de, D: Deserializer<'de>>(deserializer: D) -> Result<State, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or(State::Unknown))
+/// `null` is read as a word that nobody knows.
+fn null_as_other<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    match Option::deserialize(deserializer)? {
+        Some(known) => Ok(known),
+        None => T::deserialize("".into_deserializer()),
+    }
 }
 
 /// `GET /containers`, down to what is needed of it.
@@ -80,9 +89,11 @@ pub struct ListedEndpoint {
     pub container_name: String,
     #[serde(default, deserialize_with = "null_as_default")]
     pub orchestration_group: String,
+    #[serde(deserialize_with = "null_as_other")]
     pub endpoint_type: EndpointType,
     #[serde(default, deserialize_with = "null_as_default")]
     pub target: String,
+    #[serde(deserialize_with = "null_as_other")]
     pub status: EndpointStatus,
     #[serde(default, deserialize_with = "null_as_default")]
     pub alert_state: AlertState,
@@ -100,6 +111,7 @@ pub struct ListedEndpoint {
     pub last_cause: Option<FailureCause>,
     #[serde(default, deserialize_with = "zero_time_as_none")]
     pub status_since: Option<Timestamp>,
+    #[serde(deserialize_with = "null_as_other")]
     pub source: EndpointSource,
     /// Other servers list none.
     #[serde(default)]
@@ -127,15 +139,28 @@ pub(crate) struct FoundEndpoint {
 }
 
 impl FoundEndpoint {
-    /// The endpoint with its uptime. Other servers call the uptime of one that was never checked 0.
-    pub(crate) fn endpoint(self) -> ListedEndpoint {
-        let checked = self.endpoint.last_check_at.is_some();
-        ListedEndpoint {
-            uptime: checked.then_some(self.uptime),
-            uptime_coverage: self.uptime_coverage,
-            ..self.endpoint
-        }
+    /// The endpoint with its uptime. Other servers, which tell no coverage, call the uptime 0 in
+    /// windows in which nothing was checked.
+    pub(crate) fn endpoint(self, now: Timestamp) -> ListedEndpoint {
+        let Self { endpoint, mut uptime, uptime_coverage } = self;
+        let checked = endpoint.last_check_at.map(|at| now.duration_since(at).as_secs());
+        uptime.retain(|window, percent| {
+            let was_checked = seconds(window).zip(checked).is_none_or(|(long, ago)| ago < long);
+            uptime_coverage.contains_key(window) || *percent != Some(0.0) || was_checked
+        });
+        ListedEndpoint { uptime: checked.map(|_| uptime), uptime_coverage, ..endpoint }
     }
+}
+
+/// The length of a window such as `24h` or `7d`.
+fn seconds(window: &str) -> Option<i64> {
+    let (count, unit) = window.split_at_checked(window.len().checked_sub(1)?)?;
+    let unit = match unit {
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    count.parse::<i64>().ok()?.checked_mul(unit)
 }
 
 #[cfg(test)]
@@ -150,5 +175,26 @@ mod tests {
             "last_state_change_at": null}]}]}"#;
         let containers = serde_json::from_str::<List>(list).unwrap().containers();
         assert_eq!((containers[0].id, containers[0].state), (1, State::Unknown));
+        let list = r#"{"endpoints": [{"id": 1, "endpoint_type": null, "status": null,
+            "target": null, "alert_state": null, "source": null, "name": null}]}"#;
+        let endpoints = serde_json::from_str::<EndpointList>(list).unwrap().endpoints;
+        assert_eq!((endpoints[0].id, endpoints[0].status), (1, EndpointStatus::Unknown));
+    }
+
+    #[test]
+    fn a_window_in_which_nothing_was_checked_has_no_uptime() {
+        let check = |rest: &str, windows: &[&str]| {
+            let found = format!(
+                r#"{{"endpoint": {{"id": 1, "endpoint_type": "http", "status": "up", "source": "file",
+                    "last_check_at": "2026-05-05T08:00:00Z"}}, {rest}}}"#
+            );
+            let found: FoundEndpoint = serde_json::from_str(&found).unwrap();
+            let endpoint = found.endpoint("2026-05-05T10:00:00Z".parse().unwrap());
+            let uptime = endpoint.uptime.unwrap();
+            assert_eq!(uptime.keys().collect::<Vec<_>>(), windows, "{rest}");
+        };
+        check(r#""uptime": {"1h": 0, "24h": 0, "30d": 50}"#, &["24h", "30d"]);
+        check(r#""uptime": {"1h": 0}, "uptime_coverage": {"1h": 100}"#, &["1h"]);
+        check(r#""uptime": {"1h": 99.5}"#, &["1h"]);
     }
 }

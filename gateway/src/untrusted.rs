@@ -48,12 +48,23 @@ pub fn address(raw: &str) -> String {
     let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
     let (rest, _fragment) = rest.split_once('#').unwrap_or((rest, ""));
-    shorten(&mask_queries(&format!("{scheme}{host}{rest}")), ADDRESS, unread)
+    // All of the rest is query, whatever characters stand in it.
+    let rest = match rest.split_once('?') {
+        Some((path, query)) => format!("{path}{}", masked(query)),
+        None => rest.to_owned(),
+    };
+    shorten(&format!("{scheme}{host}{rest}"), ADDRESS, unread)
+}
+
+/// A name that may be, or hold, an address.
+pub fn name_or_address(raw: &str) -> String {
+    if raw.contains("://") { address(raw) } else { name(raw) }
 }
 
 /// A name of one line without anything of the shape of a ping's id: whoever knows one can ping.
 pub fn name_without_ids(raw: &str) -> String {
-    without_ids(&name(raw))
+    // Before it is cut, so that no part of one stays; and after, as what is invisible is gone.
+    without_ids(&name_or_address(&without_ids(raw)))
 }
 
 /// The same for a text that is safe otherwise.
@@ -70,15 +81,19 @@ pub fn without_ids(text: &str) -> String {
 fn mask_queries(text: &str) -> String {
     static QUERY: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r#"\?([^\s"'<>`]+)"#).ok());
     let Some(query) = &*QUERY else { return REDACTED.to_owned() };
-    let masked = query.replace_all(text, |found: &regex::Captures<'_>| {
-        let pairs = found.get(1).map_or("", |pairs| pairs.as_str()).split('&');
-        let pairs = pairs.map(|pair| match pair.split_once('=') {
-            Some((name, _)) => format!("{name}={REDACTED}"),
-            None => REDACTED.to_owned(),
-        });
-        format!("?{}", pairs.collect::<Vec<_>>().join("&"))
+    let text = query.replace_all(text, |found: &regex::Captures<'_>| {
+        masked(found.get(1).map_or("", |pairs| pairs.as_str()))
     });
-    masked.into_owned()
+    text.into_owned()
+}
+
+/// A query with its names only.
+fn masked(query: &str) -> String {
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) => format!("{name}={REDACTED}"),
+        None => REDACTED.to_owned(),
+    });
+    format!("?{}", pairs.collect::<Vec<_>>().join("&"))
 }
 
 /// Foreign text inside a sentence of ours.
@@ -372,6 +387,8 @@ mod tests {
             ("http://h/a@b?key=1&x=#f", "http://h/a@b?key=[redacted]&x=[redacted]"),
             ("http://h/?hunter2", "http://h/?[redacted]"),
             ("http://h/?a=b?c=d;e=f", "http://h/?a=[redacted]"),
+            ("http://h/?a='x&b=\"y z&c=<k>", "http://h/?a=[redacted]&b=[redacted]&c=[redacted]"),
+            ("http://h/?'hunter2", "http://h/?[redacted]"),
             ("http://h/p#token", "http://h/p"),
             ("http://h/ping/0190b7a4-1111-7222-8333-444455556666", "http://h/ping/[redacted]"),
             ("http://h/\u{1b}[2J\u{202e}x", "http://h/\\u{202e}x"),
@@ -396,6 +413,18 @@ mod tests {
             assert_eq!(name_without_ids(&format!("backup {id}!")), "backup [redacted]!");
         }
         assert_eq!(name_without_ids("backup-2026-11-20"), "backup-2026-11-20");
+        let id = "0190b7a4-1111-7222-8333-444455556666";
+        for raw in [format!("{}{id}", "x".repeat(NAME - 20)), id.replace('-', "-\u{1b}[0m")] {
+            let shown = name_without_ids(&raw);
+            assert!(!shown.contains("0190b7a4"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_an_address_shows_no_secret_of_it() {
+        let shown = "Shop https://h/x?key=[redacted]";
+        assert_eq!(name_or_address("Shop https://u:hunter2@h/x?key=abc#f"), shown);
+        assert_eq!(name_or_address("why? because"), "why? because");
     }
 
     #[test]

@@ -76,6 +76,11 @@ pub fn receive(
     let Some(mut heartbeat) = find_active(tx, id)? else { return Ok(None) };
     let mut told = pass_time(tx, &mut heartbeat, ping.at, listening_since)?;
     let was_up = heartbeat.is_up();
+    if heartbeat.status == HeartbeatStatus::Down {
+        // No deadline runs while it is down, so these were not judged.
+        let is_over = |began| heartbeat.timing.run_limit(began).is_some_and(|at| at <= ping.at);
+        records::time_out_runs(tx, id, is_over)?;
+    }
     let ping_id = records::insert_ping(tx, &heartbeat, ping)?;
     let runs = match ping.signal {
         Signal::Log => Runs::default(),
@@ -104,6 +109,19 @@ pub fn sweep(
     Ok(changed)
 }
 
+/// Counts from now what was counted from a moment that is still to come, since the clock was set
+/// back: nothing would be missed until it is reached again.
+pub fn recount(tx: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    let is_ahead = |moment: Timestamp| moment.duration_since(now) > LONGEST_SILENCE;
+    for mut heartbeat in sql::list(tx)? {
+        if is_ahead(heartbeat.anchor_at) || heartbeat.running_since.is_some_and(is_ahead) {
+            heartbeat.recount(now);
+            sql::save(tx, &heartbeat)?;
+        }
+    }
+    Ok(())
+}
+
 pub fn pause(tx: &Connection, id: i64, now: Timestamp) -> rusqlite::Result<Option<Changed>> {
     change(tx, id, now, |heartbeat| heartbeat.pause(now))
 }
@@ -119,7 +137,7 @@ pub fn resume(
         Some(heartbeat) if heartbeat.status != HeartbeatStatus::Paused => Ok(Some(Err(heartbeat))),
         Some(_) => {
             // Nobody watched the runs that began before.
-            records::time_out_runs(tx, id, None)?;
+            records::time_out_runs(tx, id, |_| true)?;
             let changed = change(tx, id, now, |heartbeat| {
                 heartbeat.current_run_started_at = None;
                 heartbeat.resume(now)
@@ -206,10 +224,15 @@ fn pass_time(
         return Ok(Vec::new());
     };
     if deadline.problem == HeartbeatProblem::RunsTooLong {
-        // Of runs that overlap, only those beyond their own limit.
-        let limit = heartbeat.timing.max_runtime;
-        let began_by = limit.map(|limit| now.saturating_sub(limit).unwrap_or(Timestamp::MIN));
-        records::time_out_runs(tx, heartbeat.id, began_by)?;
+        // Of runs that overlap, those beyond their own limit; without one, also those that had to
+        // end by a regular deadline that has passed.
+        let timing = &heartbeat.timing;
+        let regular = heartbeat.regular_deadline().filter(|at| *at <= now);
+        let regular = regular.filter(|_| timing.max_runtime.is_none());
+        records::time_out_runs(tx, heartbeat.id, |began| {
+            timing.run_limit(began).is_some_and(|at| at <= now)
+                || regular.is_some_and(|regular| began < regular)
+        })?;
     }
     if heartbeat.is_up() != was_up {
         sql::save_span(tx, heartbeat.id, heartbeat.is_up(), deadline.at)?;
@@ -234,8 +257,13 @@ impl Listening {
         now.duration_since(self.until) > LONGEST_SILENCE
     }
 
+    /// Whether the clock was set back since the last sign of life.
+    pub fn is_set_back(self, now: Timestamp) -> bool {
+        self.until.duration_since(now) > LONGEST_SILENCE
+    }
+
     /// As known at `now`: an interruption not yet noticed by the watch counts.
     pub fn since_at(self, now: Timestamp) -> Timestamp {
-        if self.is_interrupted(now) { now } else { self.since }
+        if self.is_interrupted(now) { now } else { self.since.min(now) }
     }
 }

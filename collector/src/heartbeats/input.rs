@@ -36,7 +36,8 @@ pub fn edit(
         return Ok((name, None));
     }
     let cadence = changed.unwrap_or_else(|| old.cadence.clone());
-    Ok((name, Some(timing(input, cadence, Some(old))?)))
+    let timing = timing(input, cadence, Some(old))?;
+    Ok((name, (timing != *old).then_some(timing)))
 }
 
 fn name(given: &str) -> Result<String, ApiError> {

@@ -94,6 +94,9 @@ pub async fn open(
             let until = sql::listened_until(tx)?.unwrap_or(now);
             sql::interrupt_spans(tx, until.min(now), now)?;
             sql::save_listened_until(tx, now)?;
+            if (Listening { since: now, until }).is_set_back(now) {
+                changes::recount(tx, now)?;
+            }
             sql::list_uuids(tx)
         })
         .await?;

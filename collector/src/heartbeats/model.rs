@@ -14,6 +14,9 @@ use super::schedule::Cadence;
 const SHORTEST_HOLD: SignedDuration = SignedDuration::from_secs(30);
 const LONGEST_HOLD: SignedDuration = SignedDuration::from_mins(10);
 
+/// How far ahead of its moment a ping still counts for it, where a schedule says the moment.
+const MOST_EARLY: SignedDuration = SignedDuration::from_mins(1);
+
 /// A heartbeat as stored.
 #[derive(Debug, Clone)]
 pub struct Heartbeat {
@@ -46,7 +49,7 @@ pub struct Heartbeat {
 }
 
 /// When pings are due, and what is too late.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Timing {
     pub cadence: Cadence,
     pub grace: SignedDuration,
@@ -286,11 +289,13 @@ impl Heartbeat {
                 if was_alerting && self.status != HeartbeatStatus::Started {
                     self.expect_after(now);
                 }
-                self.running_since.get_or_insert(now);
+                if self.status != HeartbeatStatus::Started {
+                    self.running_since = runs.oldest_open.or(Some(now));
+                }
                 self.change_status(HeartbeatStatus::Started, now)
             }
             Some(End::Success) => {
-                self.expect_after(now);
+                self.expect_after(self.met(now));
                 self.consecutive_successes += 1;
                 self.consecutive_failures = 0;
                 self.problem = None;
@@ -303,7 +308,7 @@ impl Heartbeat {
                 told
             }
             Some(End::Failure) => {
-                self.expect_after(now);
+                self.expect_after(self.met(now));
                 self.consecutive_failures += 1;
                 self.consecutive_successes = 0;
                 self.problem = Some(HeartbeatProblem::Failed);
@@ -344,6 +349,19 @@ impl Heartbeat {
             let due = due.filter(|due| *due > now).or_else(|| self.timing.cadence.after(now));
             self.expected_at = due;
         }
+        // Nor is a run under way overdue at once.
+        let is_running = self.status == HeartbeatStatus::Started;
+        if is_running && self.deadline().is_some_and(|deadline| deadline.at <= now) {
+            self.running_since = Some(now);
+        }
+    }
+
+    /// Counts from now what was counted from a later moment: the clock was set back.
+    pub fn recount(&mut self, now: Timestamp) {
+        if self.expected_at.is_some() && self.anchor_at > now {
+            self.expect_after(now);
+        }
+        self.running_since = self.running_since.map(|since| since.min(now));
     }
 
     /// What is served. Lateness depends on `now`.
@@ -379,6 +397,19 @@ impl Heartbeat {
             created_at: self.created_at,
             updated_at: self.updated_at,
         }
+    }
+
+    /// What the next ping is counted from when a run ends: now, or the moment of a schedule that
+    /// comes a little later, where the clock of the job is ahead of ours.
+    fn met(&self, now: Timestamp) -> Timestamp {
+        let Cadence::Cron(cron) = &self.timing.cadence else { return now };
+        let is_met = |due: &Timestamp| {
+            let early = due.duration_since(now);
+            let gap = cron.after(*due).map_or(early, |next| next.duration_since(*due));
+            early.is_positive() && early <= MOST_EARLY && early <= gap / 2
+        };
+        // A moment that was met already is not expected again.
+        self.expected_at.filter(is_met).or(Some(self.anchor_at).filter(is_met)).unwrap_or(now)
     }
 
     fn expect_after(&mut self, now: Timestamp) {

@@ -17,7 +17,7 @@ use http_body_util::BodyExt;
 use maintenant_api::error::ErrorBody;
 use maintenant_api::heartbeats::{PingQuery, Pong};
 use maintenant_serve::clock;
-use maintenant_serve::guard::{BodyFault, Peer, error};
+use maintenant_serve::guard::{Peer, error};
 use maintenant_serve::logging::foreign;
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
@@ -124,7 +124,6 @@ async fn ping(Shared(heartbeats): Shared<Heartbeats>, call: Call) -> Result<Resp
         (status = 200, description = "Stored", body = Pong),
         (status = 400, description = "`INVALID_PARAM`", body = ErrorBody),
         (status = 404, description = "`HEARTBEAT_NOT_FOUND`", body = ErrorBody),
-        (status = 413, description = "`PAYLOAD_TOO_LARGE`", body = ErrorBody),
         (status = 429, description = "`RATE_LIMITED`", body = ErrorBody),
     )
 )]
@@ -169,7 +168,6 @@ async fn signal(Shared(heartbeats): Shared<Heartbeats>, call: Call) -> Result<Re
         (status = 200, description = "Stored", body = Pong),
         (status = 400, description = "`INVALID_EXIT_CODE` or `INVALID_PARAM`", body = ErrorBody),
         (status = 404, description = "`HEARTBEAT_NOT_FOUND`", body = ErrorBody),
-        (status = 413, description = "`PAYLOAD_TOO_LARGE`", body = ErrorBody),
         (status = 429, description = "`RATE_LIMITED`", body = ErrorBody),
     )
 )]
@@ -245,7 +243,7 @@ async fn receive(
         }
     };
     let payload = match body {
-        Some(body) => payload(body).await.map_err(ApiError::Body)?,
+        Some(body) => payload(body).await,
         None => None,
     };
     let ping = Received {
@@ -309,23 +307,23 @@ fn checked_run_id(rid: String) -> Result<String, ApiError> {
     Err(ApiError::InvalidParameter { name: "rid", fault })
 }
 
+/// Whether a path is that of a ping. Its body is of any length: no more of it than what is kept
+/// stays in memory, and a ping must not be lost for what its job prints.
+pub fn is_ping(path: &str) -> bool {
+    path.starts_with("/ping/")
+}
+
 /// The first bytes of a body as text. One that stops or breaks off gives what came of it.
-pub async fn payload(mut body: Body) -> Result<Option<String>, BodyFault> {
+pub async fn payload(mut body: Body) -> Option<String> {
     let mut kept = Vec::new();
     let deadline = Instant::now() + BODY_PATIENCE;
-    while let Ok(Some(frame)) = tokio::time::timeout_at(deadline, body.frame()).await {
-        let data: Bytes = match frame {
-            Ok(frame) => frame.into_data().unwrap_or_default(),
-            Err(error) => match BodyFault::find(&error) {
-                Some(BodyFault::TooLarge) => return Err(BodyFault::TooLarge),
-                Some(BodyFault::TooSlow) | None => break,
-            },
-        };
+    while let Ok(Some(Ok(frame))) = tokio::time::timeout_at(deadline, body.frame()).await {
+        let data: Bytes = frame.into_data().unwrap_or_default();
         let room = PAYLOAD - kept.len();
         kept.extend_from_slice(data.get(..room).unwrap_or(&data));
     }
     let mut text = String::from_utf8_lossy(&kept).into_owned();
     // Each byte that is no text has become a mark of three.
     text.truncate(text.floor_char_boundary(PAYLOAD));
-    Ok((!text.is_empty()).then_some(text))
+    (!text.is_empty()).then_some(text)
 }

@@ -63,8 +63,10 @@ pub fn note_run(tx: &Connection, id: i64, ping: &Received, ping_id: i64) -> rusq
     }
     let (oldest, newest) = tx
         .prepare_cached(
-            "SELECT min(started_at) AS oldest, max(started_at) AS newest FROM heartbeat_runs
-             WHERE heartbeat_id = ?1 AND outcome = 'in_progress'",
+            "SELECT (SELECT min(started_at) FROM heartbeat_runs
+                     WHERE heartbeat_id = ?1 AND outcome = 'in_progress') AS oldest,
+                    (SELECT max(started_at) FROM heartbeat_runs
+                     WHERE heartbeat_id = ?1 AND outcome = 'in_progress') AS newest",
         )?
         .query_row([id], |row| Ok((time(row, "oldest")?, time(row, "newest")?)))?;
     Ok(Runs { oldest_open: oldest, newest_open: newest, ..runs })
@@ -85,6 +87,34 @@ fn start(tx: &Connection, id: i64, ping: &Received) -> rusqlite::Result<()> {
     .map(drop)
 }
 
+/// The last run under way. Its index is named because one by id would be walked through all runs.
+const OPEN_RUN: &str = "SELECT id, started_at FROM heartbeat_runs INDEXED BY heartbeat_runs_open
+    WHERE heartbeat_id = ?1 AND outcome = 'in_progress' AND (?2 IS NULL OR run_id = ?2)
+    ORDER BY id DESC LIMIT 1";
+
+/// The last run to begin, if it has not ended.
+const LAST_RUN: &str = "SELECT id, started_at FROM
+        (SELECT id, started_at, ended_at FROM heartbeat_runs
+         WHERE heartbeat_id = ?1 AND ?2 IS NULL ORDER BY id DESC LIMIT 1)
+    WHERE ended_at IS NULL AND started_at IS NOT NULL";
+
+const LAST_RUN_OF_ID: &str = "SELECT id, started_at FROM
+        (SELECT id, started_at, ended_at FROM heartbeat_runs
+         WHERE heartbeat_id = ?1 AND run_id = ?2 ORDER BY id DESC LIMIT 1)
+    WHERE ended_at IS NULL AND started_at IS NOT NULL";
+
+/// Id of a run and when it began.
+fn find_run(
+    tx: &Connection,
+    statement: &str,
+    id: i64,
+    rid: Option<&str>,
+) -> rusqlite::Result<Option<(i64, i64)>> {
+    tx.prepare_cached(statement)?
+        .query_row((id, rid), |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
+}
+
 /// Ends a run: that of the same id, or the last one under way. One that was taken for a timeout and
 /// was the last to begin can still end.
 fn finish(
@@ -94,19 +124,12 @@ fn finish(
     end: End,
     ping_id: i64,
 ) -> rusqlite::Result<Option<i64>> {
-    let found: Option<(i64, i64)> = tx
-        .prepare_cached(
-            "SELECT id, started_at FROM
-                 (SELECT id, started_at, outcome, ended_at FROM heartbeat_runs
-                  WHERE heartbeat_id = ?1 AND (?2 IS NULL OR run_id = ?2)
-                    AND (outcome = 'in_progress'
-                         OR id = (SELECT max(id) FROM heartbeat_runs
-                                  WHERE heartbeat_id = ?1 AND (?2 IS NULL OR run_id = ?2))))
-             WHERE ended_at IS NULL AND started_at IS NOT NULL
-             ORDER BY outcome = 'in_progress' DESC, id DESC LIMIT 1",
-        )?
-        .query_row((id, &ping.run_id), |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+    let rid = ping.run_id.as_deref();
+    let found = match find_run(tx, OPEN_RUN, id, rid)? {
+        Some(open) => Some(open),
+        None if rid.is_some() => find_run(tx, LAST_RUN_OF_ID, id, rid)?,
+        None => find_run(tx, LAST_RUN, id, rid)?,
+    };
     let at = ping.at.as_millisecond();
     let outcome = match end {
         End::Success => "success",
@@ -131,19 +154,26 @@ fn finish(
     Ok(Some((at - started).max(0)))
 }
 
-/// Gives up the runs under way that began at `began_by` or before; `None` means all.
+/// Gives up the runs under way that are over, by when they began.
 pub fn time_out_runs(
     tx: &Connection,
     id: i64,
-    began_by: Option<Timestamp>,
+    is_over: impl Fn(Timestamp) -> bool,
 ) -> rusqlite::Result<()> {
-    tx.prepare_cached(
-        "UPDATE heartbeat_runs SET outcome = 'timeout'
-         WHERE heartbeat_id = ?1 AND outcome = 'in_progress'
-           AND started_at <= coalesce(?2, started_at)",
-    )?
-    .execute((id, milliseconds(began_by)))
-    .map(drop)
+    let open: Vec<(i64, Option<Timestamp>)> = tx
+        .prepare_cached(
+            "SELECT id, started_at FROM heartbeat_runs
+             WHERE heartbeat_id = ?1 AND outcome = 'in_progress'",
+        )?
+        .query_map([id], |row| Ok((row.get("id")?, time(row, "started_at")?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (run, began) in open {
+        if began.is_some_and(&is_over) {
+            tx.prepare_cached("UPDATE heartbeat_runs SET outcome = 'timeout' WHERE id = ?1")?
+                .execute([run])?;
+        }
+    }
+    Ok(())
 }
 
 /// Pings, newest first, and how many there are in all.
@@ -239,16 +269,15 @@ fn delete_excess(tx: &Connection, table: &str, limit: u32) -> rusqlite::Result<u
 
 /// Takes the bodies of all but the newest pings of each heartbeat that have one.
 pub fn delete_excess_payloads(tx: &Connection, _: i64, limit: u32) -> rusqlite::Result<usize> {
-    tx.execute(
-        "UPDATE heartbeat_pings SET payload = NULL WHERE id IN
-             (SELECT id FROM
-                  (SELECT id, row_number() OVER
-                       (PARTITION BY heartbeat_id ORDER BY id DESC) AS place
-                   FROM heartbeat_pings WHERE payload IS NOT NULL)
-              WHERE place > ?1 LIMIT ?2)",
-        (MOST_PAYLOADS, limit),
-    )
+    tx.execute(EXCESS_PAYLOADS, (MOST_PAYLOADS, limit))
 }
+
+/// It reads the pings with a body only, by their index.
+const EXCESS_PAYLOADS: &str = "UPDATE heartbeat_pings SET payload = NULL WHERE id IN
+    (SELECT id FROM
+         (SELECT id, row_number() OVER (PARTITION BY heartbeat_id ORDER BY id DESC) AS place
+          FROM heartbeat_pings WHERE payload IS NOT NULL)
+     WHERE place > ?1 LIMIT ?2)";
 
 fn ping(row: &Row<'_>) -> rusqlite::Result<Ping> {
     Ok(Ping {
@@ -281,4 +310,30 @@ fn execution(row: &Row<'_>) -> rusqlite::Result<Execution> {
         payload: row.get("payload")?,
         run_id: row.get("run_id")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_retention_nor_the_end_of_a_run_reads_all_rows() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(include_str!("../store/migrations/0004_heartbeats.sql")).unwrap();
+        for (statement, index) in [
+            (EXCESS_PAYLOADS, "INDEX heartbeat_pings_bodies"),
+            (OPEN_RUN, "INDEX heartbeat_runs_open (heartbeat_id=?)"),
+            (LAST_RUN, "INDEX heartbeat_runs_of (heartbeat_id=?)"),
+            (LAST_RUN_OF_ID, "INDEX heartbeat_runs_named (heartbeat_id=? AND run_id=?)"),
+        ] {
+            let plan: Vec<String> = db
+                .prepare(&format!("EXPLAIN QUERY PLAN {statement}"))
+                .unwrap()
+                .query_map((1, 1), |row| row.get("detail"))
+                .unwrap()
+                .collect::<rusqlite::Result<_>>()
+                .unwrap();
+            assert!(plan.iter().any(|step| step.contains(index)), "{statement}: {plan:?}");
+        }
+    }
 }

@@ -16,7 +16,7 @@ const LONGEST: usize = 200;
 const TRIES: usize = 200;
 
 /// Which moments pings are due at.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Cadence {
     Every(SignedDuration),
     Cron(Box<Cron>),
@@ -55,6 +55,12 @@ impl Cadence {
                 next.zip(second).map_or(0, |(next, second)| second.as_second() - next.as_second())
             }
         }
+    }
+}
+
+impl PartialEq for Cron {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.expression, &self.zone_name) == (&other.expression, &other.zone_name)
     }
 }
 

@@ -42,6 +42,10 @@ impl Watch {
             tracing::warn!("pings could not be heard from {from:.0} to {now:.0}");
             inner.store.write(move |tx| sql::interrupt_spans(tx, from, now)).await?;
         }
+        if listening.is_set_back(now) {
+            tracing::warn!("the clock was set back from {:.0} to {now:.0}", listening.until);
+            inner.store.write(move |tx| changes::recount(tx, now)).await?;
+        }
         let since = listening.since_at(now);
         inner.set_listening(Listening { since, until: now });
         if self.marked.is_none_or(|marked| marked.elapsed() >= MARK) {

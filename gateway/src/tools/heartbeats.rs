@@ -151,9 +151,13 @@ fn problem(heartbeat: &Heartbeat, now: Timestamp) -> Option<HeartbeatProblem> {
     let first_due = heartbeat.interval_seconds.saturating_add(heartbeat.grace_seconds);
     let age = now.as_second().saturating_sub(heartbeat.created_at.as_second());
     let fixed = heartbeat.schedule.is_none() && heartbeat.interval_seconds > 0;
+    // A server that tells since when also tells what is wrong.
+    let judges = heartbeat.status_since.is_some();
     let failed = heartbeat.last_exit_code.is_some_and(|code| code != 0);
     heartbeat.problem.or(match heartbeat.status {
-        HeartbeatStatus::New if fixed && age > first_due => Some(HeartbeatProblem::NeverPinged),
+        HeartbeatStatus::New if fixed && age > first_due && !judges => {
+            Some(HeartbeatProblem::NeverPinged)
+        }
         HeartbeatStatus::Up if is_alerting(heartbeat) && failed => Some(HeartbeatProblem::Failed),
         _ => None,
     })
@@ -311,6 +315,8 @@ mod tests {
         let never = Some(HeartbeatProblem::NeverPinged);
         check(json!({"status": "new"}), "2026-05-05T11:05:00Z", None);
         check(json!({"status": "new"}), "2026-05-05T11:05:01Z", never);
+        let judged = json!({"status": "new", "status_since": "2026-05-05T10:00:00Z"});
+        check(judged, "2026-05-05T11:05:01Z", None);
         let cron = json!({"status": "new", "schedule": "0 3 * * *"});
         check(cron, "2026-06-05T11:05:01Z", None);
         let failed = json!({"alert_state": "alerting", "last_exit_code": 2});

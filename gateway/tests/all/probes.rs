@@ -361,6 +361,11 @@ async fn more_checks_than_are_read_are_said() {
     assert!(hint.contains("from the newest 2000 checks") && hint.contains("for size"), "{hint}");
     assert!(answer.to_string().len() <= 32 * 1024);
     assert_eq!(fake.paths().iter().filter(|path| path.contains("/checks")).count(), 4);
+    let span = json!({"endpoint_id": 2, "since": "2026-05-01T00:00:00Z",
+                      "until": "2026-05-02T00:00:00Z"});
+    let answer = call(&client, "get_endpoint_history", span).await;
+    let hint = answer["hint"].as_str().unwrap();
+    assert!(hint.contains("nothing is known of it") && !hint.contains("No check"), "{hint}");
 }
 
 #[tokio::test]
@@ -385,6 +390,10 @@ async fn an_id_that_two_collectors_have_asks_which() {
     let arguments = json!({"endpoint_id": 2, "collector": "lab"});
     let answer = call(&client, "get_endpoint_history", arguments).await;
     assert_eq!(answer["endpoint"]["collector"], "lab");
+    assert!(!answer["hint"].as_str().unwrap().contains("off"), "only one was asked");
+    let client_of_one = Client::new(&format!("prod={},off={}", one.url, nobody().await)).await;
+    let found = call(&client_of_one, "get_endpoint_history", json!({"endpoint_id": 2})).await;
+    assert!(found["hint"].as_str().unwrap().contains("do not answer: off"), "{found}");
 
     let list = call(&client, "list_endpoints", json!({})).await;
     assert_eq!(list["summary"]["total"], 6);

@@ -70,7 +70,7 @@ async fn start(address: &str, tls: Option<TlsFiles>) -> Server {
                 "finished"
             }),
         );
-    let app = guarded(routes, BodyLimits { bytes: 1000, deadline: SHORT });
+    let app = guarded(routes, BodyLimits { bytes: 1000, deadline: SHORT, ..BodyLimits::default() });
     let limits = ConnectionLimits {
         connections: 4,
         head_deadline: SHORT,

@@ -134,6 +134,7 @@ impl Watch {
         };
         watch.load(rows, observed_until.unwrap_or(now), now);
         watch.declare_file(declared.endpoints, now).await?;
+        watch.publish_targets();
         if rolled_until.is_none() {
             watch.spine.store.write(move |tx| history::save_rolled_until(tx, now)).await?;
         }

@@ -176,7 +176,40 @@ fn a_ping_before_the_watch_has_noticed_the_sleep_is_not_judged_either() {
     let listening = Listening { since: at(0.0), until: at(5.0) };
     assert_eq!(listening.since_at(at(5.9)), at(0.0));
     assert_eq!(listening.since_at(at(7.0)), at(7.0));
-    assert!(!listening.is_interrupted(at(1.0)), "a clock set back is no sleep");
+}
+
+#[test]
+fn a_clock_that_is_set_back_is_no_sleep_and_does_not_put_off_verdicts() {
+    let listening = Listening { since: at(60.0), until: at(65.0) };
+    assert!(!listening.is_interrupted(at(1.0)));
+    assert!(listening.is_set_back(at(1.0)) && !listening.is_set_back(at(64.5)));
+    assert_eq!(listening.since_at(at(1.0)), at(1.0), "not 60, which is still to come");
+    assert_eq!(listening.since_at(at(65.5)), at(60.0));
+}
+
+#[tokio::test]
+async fn what_was_counted_from_a_moment_to_come_is_counted_from_now() {
+    let served = Served::new();
+    let (_, mut watch) = served.open(-100.0).await;
+    served.pinged().await;
+    watch.look(at(0.5)).await.unwrap();
+    watch.look(at(-60.0)).await.unwrap();
+    for minute in -59..-47 {
+        watch.look(at(f64::from(minute) - 0.25)).await.unwrap();
+        assert_eq!(served.state().await.0, HeartbeatStatus::Up, "{minute}");
+    }
+    watch.look(at(-48.0)).await.unwrap();
+    assert_eq!(served.state().await, (HeartbeatStatus::Down, at(-48.0)));
+
+    let restarted = Served::new();
+    let (_, mut watch) = restarted.open(0.0).await;
+    restarted.pinged().await;
+    watch.look(at(0.5)).await.unwrap();
+    let (_, mut watch) = restarted.open(-60.0).await;
+    watch.look(at(-59.5)).await.unwrap();
+    let read = |db: &Connection| sql::find(db, 1);
+    let found = restarted.store.read(read).await.unwrap().unwrap();
+    assert_eq!(found.expected_at, Some(at(-50.0)));
 }
 
 #[tokio::test]

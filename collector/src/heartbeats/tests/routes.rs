@@ -4,13 +4,14 @@ use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
-use maintenant_serve::guard::Peer;
+use maintenant_serve::guard::{BodyLimits, Peer, guarded};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::super::clients::{Limit, Limits};
-use super::super::routes::{Heartbeats, days_of, pings, routes};
+use super::super::pings;
+use super::super::routes::{Heartbeats, days_of, pings as ping_routes, routes};
 use super::super::{Settings, open};
 use super::*;
 use crate::http::events::{Event, EventBus};
@@ -49,8 +50,9 @@ impl Api {
         };
         let heartbeats = open(&store, &events, settings, limits, now).await.unwrap();
         let all: OpenApiRouter<Heartbeats> =
-            OpenApiRouter::new().nest("/api/v1", routes()).merge(pings());
-        let router = all.split_for_parts().0.with_state(heartbeats);
+            OpenApiRouter::new().nest("/api/v1", routes()).merge(ping_routes());
+        let bodies = BodyLimits { any_length: pings::is_ping, ..BodyLimits::default() };
+        let router = guarded(all.split_for_parts().0.with_state(heartbeats), bodies);
         let peer = Peer::Tcp("192.0.2.1:4711".parse().unwrap());
         Self { router, store, told, peer, _writer: writer, _folder: folder }
     }

@@ -341,3 +341,99 @@ fn grace_is_added_to_the_moment_in_utc() {
         "it ran in the first pass"
     );
 }
+
+#[test]
+fn a_run_that_was_over_while_it_was_down_is_not_judged_after_the_recovery() {
+    let world = check(
+        &every_ten_minutes(),
+        &[
+            (0.0, "start a", "started"),
+            (1.0, "start b", "started"),
+            (2.0, "fail b", "down:failed!"),
+            (30.0, "success c", "up"),
+            (31.0, "sweep", "up"),
+        ],
+    );
+    assert_eq!(world.runs(), ["0..? timeout", "1..2 failure", "?..30 success"]);
+    assert_eq!(world.spans(31.0), "0..2:up 2..30:down 30..31:up");
+    check(
+        &every_ten_minutes(),
+        &[
+            (0.0, "start a", "started"),
+            (2.0, "fail b", "down:failed!"),
+            (30.0, "start c", "started:failed!"),
+            (31.0, "sweep", "started:failed!"),
+            (42.0, "sweep", "down:runs_too_long!"),
+        ],
+    );
+}
+
+#[test]
+fn a_late_look_gives_up_only_runs_that_are_over() {
+    let world = check(
+        &every_ten_minutes(),
+        &[
+            (0.0, "start a", "started"),
+            (1.0, "start b", "started"),
+            (2.0, "success b", "started"),
+            (11.0, "start c", "started"),
+            (12.5, "sweep", "down:runs_too_long!"),
+        ],
+    );
+    assert_eq!(world.runs(), ["0..? timeout", "1..2 success", "11..? in_progress"]);
+}
+
+/// At minute 0 of each hour.
+fn hourly() -> HeartbeatInput {
+    HeartbeatInput {
+        name: Some("hourly".into()),
+        schedule: Some("0 * * * *".into()),
+        grace_seconds: Some(60),
+        ..HeartbeatInput::default()
+    }
+}
+
+#[test]
+fn a_ping_a_little_ahead_of_its_moment_counts_for_it() {
+    let due = |pings: &[(f64, &str)]| {
+        let mut world = World::new(&hourly());
+        for (minutes, action) in pings {
+            world.act(*minutes, action);
+        }
+        world.heartbeat().expected_at.unwrap()
+    };
+    assert_eq!(due(&[(59.9, "success")]), at(120.0));
+    assert_eq!(due(&[(59.0, "3")]), at(120.0));
+    assert_eq!(due(&[(58.9, "success")]), at(60.0));
+    assert_eq!(due(&[(59.1, "success"), (59.9, "success")]), at(120.0), "met only once");
+    assert_eq!(due(&[(59.9, "success"), (60.1, "success")]), at(120.0));
+    let often = HeartbeatInput { schedule: Some("* * * * *".into()), ..hourly() };
+    let mut world = World::new(&often);
+    world.act(0.4, "success");
+    assert_eq!(world.heartbeat().expected_at, Some(at(1.0)), "further than half the gap");
+    world.act(0.6, "success");
+    assert_eq!(world.heartbeat().expected_at, Some(at(2.0)));
+}
+
+#[test]
+fn the_same_timing_again_moves_nothing() {
+    for wanted in [every_ten_minutes(), HeartbeatInput::default(), hourly()] {
+        let is_hourly = wanted.schedule.is_some();
+        let world = World::new(&if is_hourly { hourly() } else { every_ten_minutes() });
+        let before = world.heartbeat().expected_at;
+        changes::edit(&world.db, world.id, &wanted, at(61.0)).unwrap().unwrap().unwrap();
+        assert_eq!(world.heartbeat().expected_at, before);
+    }
+}
+
+#[test]
+fn a_shorter_limit_of_a_run_under_way_is_counted_from_now() {
+    let mut world = check(&every_ten_minutes(), &[(0.0, "start", "started")]);
+    let wanted = HeartbeatInput { max_runtime_seconds: Some(60), ..HeartbeatInput::default() };
+    changes::edit(&world.db, world.id, &wanted, at(5.0)).unwrap().unwrap().unwrap();
+    world.act(5.5, "sweep");
+    assert_eq!(world.state(5.5), "started");
+    world.act(6.0, "sweep");
+    assert_eq!(world.state(6.0), "down:runs_too_long!");
+    assert_eq!(world.heartbeat().status_since, at(6.0));
+}

@@ -50,6 +50,7 @@ CREATE TABLE heartbeat_pings (
 ) STRICT;
 
 CREATE INDEX heartbeat_pings_of ON heartbeat_pings (heartbeat_id);
+CREATE INDEX heartbeat_pings_bodies ON heartbeat_pings (heartbeat_id) WHERE payload IS NOT NULL;
 
 -- Runs. `ended_at` is empty while a run is under way, and of a timeout whose end was never told.
 CREATE TABLE heartbeat_runs (
@@ -66,6 +67,8 @@ CREATE TABLE heartbeat_runs (
 ) STRICT;
 
 CREATE INDEX heartbeat_runs_of ON heartbeat_runs (heartbeat_id);
+CREATE INDEX heartbeat_runs_named ON heartbeat_runs (heartbeat_id, run_id)
+    WHERE run_id IS NOT NULL;
 CREATE INDEX heartbeat_runs_open ON heartbeat_runs (heartbeat_id, started_at)
     WHERE outcome = 'in_progress';
 

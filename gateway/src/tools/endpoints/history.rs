@@ -174,14 +174,14 @@ impl Gateway {
     ) -> Result<Json<EndpointHistory>, ToolError> {
         let asked = Asked::new(&arguments, clock::now())?;
         let end = Instant::now() + DEADLINE;
-        let (collector, endpoint) =
+        let (collector, endpoint, silent) =
             self.endpoint(arguments.endpoint_id, arguments.collector.as_deref()).await?;
         let history = timeout_at(end, read(&collector, endpoint.id, &asked))
             .await
             .unwrap_or(Err(ClientError::Timeout))
             .map_err(|error| ToolError::from_client(&collector.name, &error))?;
         let several = self.collectors().several().then(|| collector.name.clone());
-        Ok(Json(shape(&endpoint, history, &asked, several)))
+        Ok(Json(shape(&endpoint, history, &asked, several, &silent)))
     }
 }
 
@@ -299,10 +299,12 @@ fn shape(
     history: History,
     asked: &Asked,
     collector: Option<String>,
+    silent: &str,
 ) -> EndpointHistory {
     let counted_here = history.statistics.is_none();
     let until = asked.until.unwrap_or(asked.now);
     let seen = history.checks.len();
+    let is_out_of_reach = counted_here && history.more && seen == 0;
     let oldest = history.checks.last().map(|check| check.timestamp);
     let numbers = history.statistics.unwrap_or_else(|| {
         let since = oldest.filter(|_| history.more).unwrap_or(asked.since);
@@ -323,7 +325,12 @@ fn shape(
     let (checks, left_out) = if rows.is_empty() { (rows, 0) } else { budget::fit(rows, room) };
     let (cause, error) = failure_of(endpoint);
     let hint = hint([
-        counted_here.then(|| {
+        is_out_of_reach.then(|| {
+            "This server keeps no statistics, and its newest checks, as many as are read, all lie \
+             after this span: nothing is known of it. Choose a span that ends later."
+                .to_owned()
+        }),
+        (counted_here && !is_out_of_reach).then(|| {
             let checks = counted(seen, "check");
             let all = if history.more { "the newest " } else { "all " };
             let older = if history.more { " Choose a shorter span to cover it whole." } else { "" };
@@ -337,7 +344,8 @@ fn shape(
         }),
         (left_out > 0).then(|| format!("{} left out for size.", counted(left_out, "older check"))),
         cut,
-        (numbers.checks == 0).then(|| "No check lies in this span.".to_owned()),
+        (numbers.checks == 0 && !is_out_of_reach).then(|| "No check lies in this span.".to_owned()),
+        (!silent.is_empty()).then(|| format!("Another collector may have this id too.{silent}")),
     ]);
     EndpointHistory {
         hint,

@@ -196,10 +196,7 @@ impl Filter {
             && is(&item.orchestration_group, &self.group)
             && self.name.as_deref().is_none_or(|part| {
                 let has = |text: &str| text.to_lowercase().contains(part);
-                has(&key.name)
-                    || has(&item.name)
-                    || has(&name(&item.container_name))
-                    || has(&address(&item.target))
+                has(&key.name) || has(&name(&item.container_name)) || has(&address(&item.target))
             })
     }
 }

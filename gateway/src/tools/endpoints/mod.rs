@@ -15,7 +15,7 @@ use crate::collectors::{Answers, ask, names_of};
 use crate::error::ToolError;
 use crate::listed::ListedEndpoint;
 use crate::server::Gateway;
-use crate::untrusted::{self, name};
+use crate::untrusted::{self, name_or_address};
 
 const LENGTH_OF_AN_ERROR: usize = 200;
 
@@ -25,12 +25,13 @@ impl Gateway {
     }
 
     /// Who has the endpoint of this id, and what it says of it. Other servers answer questions
-    /// about endpoints that do not exist with empty lists, so this comes first.
+    /// about endpoints that do not exist with empty lists, so this comes first. The text names the
+    /// collectors that could not be asked.
     async fn endpoint(
         &self,
         id: i64,
         collector: Option<&str>,
-    ) -> Result<(Arc<Collector>, ListedEndpoint), ToolError> {
+    ) -> Result<(Arc<Collector>, ListedEndpoint, String), ToolError> {
         let collectors = self.collectors().choose(collector)?;
         let answers = ask(collectors, |collector| async move {
             match collector.endpoint(id).await {
@@ -46,7 +47,7 @@ impl Gateway {
             .into_iter()
             .filter_map(|(collector, endpoint)| Some((collector, endpoint?)));
         match (found.next(), found.next()) {
-            (Some(one), None) => Ok(one),
+            (Some((collector, endpoint)), None) => Ok((collector, endpoint, silent)),
             (Some(_), Some(_)) => Err(ToolError::new(format!(
                 "Several collectors have an endpoint with id {id}; repeat the call with \
                  `collector`, as list_endpoints shows it."
@@ -83,7 +84,7 @@ fn rank(endpoint: &ListedEndpoint) -> u8 {
 fn name_of(endpoint: &ListedEndpoint) -> String {
     let names = [&endpoint.name, &endpoint.container_name];
     match names.into_iter().find(|name| !name.is_empty()) {
-        Some(given) => name(given),
+        Some(given) => name_or_address(given),
         None => untrusted::address(&endpoint.target),
     }
 }
