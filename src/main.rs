@@ -18,6 +18,7 @@ use clap::Parser;
 use maintenant_collector::app::{Collector, bind, own_address};
 use maintenant_collector::backup;
 use maintenant_collector::config::{CollectorArgs, Command, Config, local_socket};
+use maintenant_collector::heartbeats::pings::is_ping;
 use maintenant_collector::store::{Lock, LockError};
 use maintenant_gateway::config::{CollectorSettings, McpArgs, McpSettings, Target, base_url};
 use maintenant_gateway::{Collectors, Gateway, http, stdio};
@@ -178,7 +179,8 @@ async fn own(
     let own = public.as_ref().and_then(own_address);
     let collector =
         Collector::start(&mut config, &mut lock, drain.begin.clone(), own, clock::now()).await?;
-    let rest = guarded(collector.routes(config.access.clone()), BodyLimits::default());
+    let bodies = BodyLimits { any_length: is_ping, ..BodyLimits::default() };
+    let rest = guarded(collector.routes(config.access.clone()), bodies);
     let mut listeners = vec![(local, rest.clone())];
     if let Some(listener) = public {
         tracing::info!(address = listener.address(), mcp = mcp.is_some(), "listening");

@@ -276,7 +276,7 @@ impl Watch {
         self.abort_unwanted();
     }
 
-    fn publish_targets(&self) {
+    pub(super) fn publish_targets(&self) {
         let of = |id: &i64, entry: &Entry| match &entry.spec.target {
             Target::Http(url) if url.scheme() == "https" => Some(TlsTarget {
                 host: url.host_str()?.to_owned(),
