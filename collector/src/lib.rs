@@ -4,6 +4,7 @@
 //! a folder of its own; dimensions share the spine (`store`, `tasks`, `docker`, `net`, `http`) and do
 //! not import each other, but for the snapshot of what runs (`containers::inventory`).
 
+pub mod alerts;
 pub mod app;
 pub mod certificates;
 pub mod config;
@@ -13,8 +14,11 @@ pub mod endpoints;
 pub mod heartbeats;
 pub mod http;
 pub mod net;
+pub mod notify;
 pub mod problems;
+pub mod resources;
 pub mod runtime;
+pub mod signals;
 pub mod spine;
 pub mod store;
 pub mod tasks;

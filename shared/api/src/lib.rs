@@ -6,6 +6,7 @@
 //! Written strictly, read leniently: other servers of this contract send `null` for an empty list,
 //! local offsets in timestamps, the year 1 for "never" and words this crate has not heard of.
 
+pub mod alerts;
 pub mod certificates;
 pub mod containers;
 pub mod endpoints;
@@ -15,6 +16,7 @@ pub mod heartbeats;
 pub mod monitors;
 #[cfg(feature = "openapi")]
 pub mod openapi;
+pub mod resources;
 pub mod wire;
 
 pub use jiff::Timestamp;

@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{RefOr, Required};
 
-use crate::{certificates, containers, endpoints, error, health, heartbeats, monitors};
+use crate::{
+    alerts, certificates, containers, endpoints, error, health, heartbeats, monitors, resources,
+};
 
 /// The schema of `T` as it is written, with its named parts under `#/components/schemas`.
 fn root_schema<T: JsonSchema>() -> (Value, Map<String, Value>) {
@@ -99,6 +101,13 @@ macro_rules! queries {
 }
 
 bodies![
+    alerts::Acknowledgement,
+    alerts::ActiveAlerts,
+    alerts::Alert,
+    alerts::AlertList,
+    alerts::Silence,
+    alerts::SilenceInput,
+    alerts::SilenceList,
     certificates::CertificateAnswer,
     certificates::CertificateCheckList,
     certificates::CertificateCreated,
@@ -132,9 +141,19 @@ bodies![
     heartbeats::Pong,
     monitors::ConfigProblemList,
     monitors::DailyUptime,
+    resources::HostAlerts,
+    resources::HostAlertsInput,
+    resources::ResourceAlerts,
+    resources::ResourceAlertsInput,
+    resources::ResourceHistory,
+    resources::ResourceSample,
+    resources::ResourceSummary,
+    resources::TopConsumers,
 ];
 
 queries![
+    alerts::AlertQuery,
+    alerts::SilenceQuery,
     certificates::CertificateListQuery,
     containers::ContainerListQuery,
     containers::LogQuery,
@@ -146,4 +165,6 @@ queries![
     heartbeats::PingQuery,
     monitors::DailyUptimeQuery,
     monitors::PageQuery,
+    resources::HistoryQuery,
+    resources::TopQuery,
 ];

@@ -1,0 +1,1 @@
+//! Alerts: opened once, with their cause, and always closed.

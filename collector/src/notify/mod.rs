@@ -1,0 +1,3 @@
+//! Telling somebody: channels, routing rules, webhook subscriptions, and the outbox.
+
+pub mod outbox;

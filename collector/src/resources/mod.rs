@@ -1,0 +1,3 @@
+//! Resources: what containers and their host use.
+
+pub mod model;
