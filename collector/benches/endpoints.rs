@@ -19,12 +19,12 @@ use maintenant_api::endpoints::{
     EndpointInput, EndpointSource, EndpointType, FailureCause, Phases,
 };
 use maintenant_collector::endpoints::history::History;
-use maintenant_collector::endpoints::model::{Span, SpanState};
+use maintenant_collector::endpoints::model::{Span, SpanState, State};
 use maintenant_collector::endpoints::options::Own;
 use maintenant_collector::endpoints::probe::{Failure, Outcome};
 use maintenant_collector::endpoints::schedule::Schedule;
 use maintenant_collector::endpoints::sql::{self, Declaration, Write};
-use maintenant_collector::endpoints::{Coded, history, spec};
+use maintenant_collector::endpoints::{history, spec};
 use maintenant_collector::store::{Store, Writer};
 use maintenant_serve::clock;
 use tokio::time::Instant;
@@ -114,8 +114,7 @@ async fn bytes_per_check() {
                 let outcome = outcome(round * endpoints + id);
                 let ms = round * 30_000 + id * 300 + (round * 31 + id * 17) % 9;
                 let at = begin.checked_add(SignedDuration::from_millis(ms)).unwrap();
-                let error = outcome.failure.as_ref().map(|failure| failure.error.clone());
-                Write::Check { id: *id, at, coded: Coded::of(&outcome), error }
+                Write::check(*id, at, &outcome, &State::default(), &State::default())
             })
             .collect();
         store.write(move |tx| sql::save(tx, &writes, begin)).await.unwrap();

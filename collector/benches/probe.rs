@@ -26,7 +26,6 @@ use futures_util::future::{Either, select};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use maintenant_api::endpoints::{EndpointSource, EndpointType};
-use maintenant_collector::endpoints::Coded;
 use maintenant_collector::endpoints::model::{Policy, State};
 use maintenant_collector::endpoints::probe::{Outcome, probe};
 use maintenant_collector::endpoints::spec::{Spec, defaults};
@@ -129,17 +128,17 @@ impl Database {
         assert!(outcomes.iter().all(|outcome| outcome.failure.is_none()), "{:?}", outcomes[0]);
         let policy = Policy {
             interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
             failure_threshold: 3,
             recovery_threshold: 2,
         };
         let now = clock::now();
         let mut writes = Vec::new();
         for ((id, state), outcome) in self.states.iter_mut().zip(outcomes) {
-            let (id, coded) = (*id, Coded::of(outcome));
+            let (id, before) = (*id, *state);
             let (at, step) = state.after_check(outcome.failure.is_none(), now, &policy);
-            writes.push(Write::Check { id, at, coded: coded.clone(), error: None });
+            writes.push(Write::check(id, at, outcome, &before, state));
             writes.extend(step.spans.into_iter().map(|span| Write::Span { id, span }));
-            writes.push(Write::State { id, state: *state, last: Some((coded, None)) });
         }
         // At this pace a round comes together within the time that the collector gathers results.
         let transaction = self.connection.transaction().unwrap();

@@ -6,6 +6,7 @@ use maintenant_api::certificates::CertificateSource;
 use maintenant_serve::logging::foreign;
 use url::Host;
 
+use crate::containers::labels::not_read;
 use crate::net::TlsTarget;
 use crate::net::tls::server_name;
 use crate::problems::Fault;
@@ -90,9 +91,16 @@ fn read_server(entry: &str) -> Result<Server, String> {
     Ok((host(name).map_err(|_| fault("this is no host"))?, port))
 }
 
-/// What a container's labels of this kind say, and what is wrong with them.
-pub fn read_labels(labels: &BTreeMap<String, String>) -> (Vec<Server>, Vec<Fault>) {
-    let (mut servers, mut faults) = (Vec::new(), Vec::new());
+/// What a container's labels of this kind say, and what is wrong with them. `dropped` are the keys of
+/// those that were too large, or too many, to be kept.
+pub fn read_labels(
+    labels: &BTreeMap<String, String>,
+    dropped: &[String],
+) -> (Vec<Server>, Vec<Fault>) {
+    let mut servers = Vec::new();
+    let dropped = dropped.iter().filter(|key| key.starts_with(PREFIX));
+    let mut faults: Vec<_> =
+        dropped.map(|key| Fault { label_key: key.clone(), error: not_read() }).collect();
     for (key, value) in labels.range(PREFIX.to_owned()..) {
         if !key.starts_with(PREFIX) {
             break;
@@ -199,10 +207,11 @@ mod tests {
     fn an_unknown_label_is_a_fault() {
         let labels = ["maintenant.endpoint.http", "maintenant.tls.certificate", LABEL];
         let labels = labels.map(|key| (key.to_owned(), "a.test".to_owned())).into();
-        let (servers, faults) = read_labels(&labels);
+        let too_large = ["maintenant.tls.large", "maintenant.endpoint.0.http"];
+        let (servers, faults) = read_labels(&labels, &too_large.map(str::to_owned));
         assert_eq!(servers, [("a.test".to_owned(), 443)]);
-        assert_eq!(faults.len(), 1);
-        assert_eq!(faults[0].label_key, "maintenant.tls.certificate");
+        let faults: Vec<_> = faults.iter().map(|fault| fault.label_key.as_str()).collect();
+        assert_eq!(faults, ["maintenant.tls.large", "maintenant.tls.certificate"]);
     }
 
     #[test]

@@ -177,6 +177,9 @@ impl Watch {
 
     /// Reads labels and endpoints, and brings the list up to date.
     async fn declare(&mut self) -> anyhow::Result<()> {
+        if self.endpoints.has_changed().unwrap_or(false) {
+            self.patient_until = Instant::now();
+        }
         let mut wanted = self.wanted();
         let known = self.spine.store.read(sql::sources).await?;
         if self.endpoints.borrow().is_empty() && Instant::now() < self.patient_until {
@@ -203,7 +206,7 @@ impl Watch {
             let (servers, faults) = if facts.labels.is_ignored {
                 (Vec::new(), Vec::new())
             } else {
-                sources::read_labels(&facts.labels.watched)
+                sources::read_labels(&facts.labels.watched, &facts.labels.watched_dropped)
             };
             problems.set(DIMENSION, (container.id, &facts.name), faults, clock::now());
             labels.push((container.external_id.as_str(), servers));

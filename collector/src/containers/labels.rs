@@ -20,13 +20,17 @@ pub struct Labels {
     /// All labels that ask for something to be watched, as written, for the dimensions that do it:
     /// [`WATCHED`].
     pub watched: BTreeMap<String, String>,
+    /// Keys, cut to 200 characters, of those that are too large to be kept. When there are too many
+    /// labels, none is kept, and this is the key of the first.
+    pub watched_dropped: Vec<String>,
 }
 
 /// Beginnings of the labels that other dimensions read.
 const WATCHED: [&str; 2] = ["maintenant.endpoint.", "maintenant.tls."];
-/// More labels, and longer values, are not kept.
-const MOST_WATCHED: usize = 256;
-const LONGEST_WATCHED: usize = 4096;
+/// With more of these labels none is kept.
+pub const MOST_WATCHED: usize = 256;
+/// Bytes of key and value; a larger label is not kept.
+pub const LONGEST_WATCHED: usize = 4096;
 
 /// A container's place in a Compose project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +52,7 @@ impl Default for Labels {
             alert_channels: String::new(),
             compose: None,
             watched: BTreeMap::new(),
+            watched_dropped: Vec::new(),
         }
     }
 }
@@ -56,6 +61,7 @@ impl Labels {
     pub fn read(labels: &BTreeMap<String, String>) -> Self {
         let get = |name: &str| labels.get(name).map_or("", |value| value.trim());
         let default = Self::default();
+        let (watched, watched_dropped) = watched(labels);
         Self {
             is_ignored: matches!(
                 get("maintenant.ignore").to_ascii_lowercase().as_str(),
@@ -78,17 +84,55 @@ impl Labels {
                 .collect::<Vec<_>>()
                 .join(","),
             compose: compose(get),
-            watched: labels
-                .iter()
-                .filter(|(name, value)| {
-                    WATCHED.iter().any(|beginning| name.starts_with(beginning))
-                        && name.len() + value.len() <= LONGEST_WATCHED
-                })
-                .take(MOST_WATCHED)
-                .map(|(name, value)| (name.clone(), value.clone()))
-                .collect(),
+            watched,
+            watched_dropped,
         }
     }
+}
+
+type Watched = (BTreeMap<String, String>, Vec<String>);
+
+/// Why a label of [`Labels::watched_dropped`] has no effect.
+pub fn not_read() -> String {
+    format!(
+        "it is not read: key and value may have {LONGEST_WATCHED} bytes together; of a container \
+         with more than {MOST_WATCHED} such labels, none is read"
+    )
+}
+
+fn watched(labels: &BTreeMap<String, String>) -> Watched {
+    let is_watched = |name: &str| WATCHED.iter().any(|beginning| name.starts_with(beginning));
+    let cut = |name: &str| name.chars().take(200).collect();
+    let all: Vec<_> = labels.iter().filter(|(name, _)| is_watched(name)).collect();
+    if let Some((first, _)) = all.first().filter(|_| all.len() > MOST_WATCHED) {
+        return (BTreeMap::new(), vec![cut(first)]);
+    }
+    let (kept, dropped): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|(name, value)| name.len() + value.len() <= LONGEST_WATCHED);
+    (
+        kept.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+        dropped.into_iter().map(|(name, _)| cut(name)).collect(),
+    )
+}
+
+/// As the database keeps them: a JSON object, with null for what is not kept.
+pub fn watched_to_json(labels: &Labels) -> String {
+    let kept = labels.watched.iter().map(|(name, value)| (name, Some(value)));
+    let dropped = labels.watched_dropped.iter().map(|name| (name, None));
+    let all: BTreeMap<_, _> = kept.chain(dropped).collect();
+    serde_json::to_string(&all).unwrap_or_default()
+}
+
+pub fn watched_from_json(json: &str) -> Watched {
+    let all: BTreeMap<String, Option<String>> = serde_json::from_str(json).unwrap_or_default();
+    let (mut kept, mut dropped) = (BTreeMap::new(), Vec::new());
+    for (name, value) in all {
+        match value {
+            Some(value) => drop(kept.insert(name, value)),
+            None => dropped.push(name),
+        }
+    }
+    (kept, dropped)
 }
 
 fn compose<'a>(get: impl Fn(&str) -> &'a str) -> Option<Compose> {

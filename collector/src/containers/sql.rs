@@ -6,7 +6,7 @@ use maintenant_api::containers::{ExitReason, Health, ObservedBy, State};
 use rusqlite::types::Type;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, named_params};
 
-use super::labels::{Compose, Labels};
+use super::labels::{self, Compose, Labels};
 use super::model::{Container, Exit, Facts, Pending, RestartPolicy, Transition, is_up};
 use crate::store::retention::Keep;
 use crate::uptime::Span;
@@ -147,7 +147,7 @@ fn save_container(tx: &Connection, container: &Container) -> rusqlite::Result<()
         ":alert_severity": labels.alert_severity,
         ":restart_threshold": labels.restart_threshold,
         ":alert_channels": labels.alert_channels,
-        ":watched_labels": serde_json::to_string(&labels.watched).unwrap_or_default(),
+        ":watched_labels": labels::watched_to_json(labels),
         ":restart_policy": policy,
         ":restart_limit": limit,
         ":stop_signal": facts.stop_signal,
@@ -471,6 +471,7 @@ fn container(row: &Row<'_>) -> rusqlite::Result<Container> {
         project,
         service,
     });
+    let (watched, watched_dropped) = labels::watched_from_json(&text("watched_labels")?);
     Ok(Container {
         id: row.get("id")?,
         external_id: text("external_id")?,
@@ -483,7 +484,8 @@ fn container(row: &Row<'_>) -> rusqlite::Result<Container> {
                 alert_severity: text("alert_severity")?,
                 restart_threshold: row.get("restart_threshold")?,
                 alert_channels: text("alert_channels")?,
-                watched: serde_json::from_str(&text("watched_labels")?).unwrap_or_default(),
+                watched,
+                watched_dropped,
                 compose,
             },
             has_health_check: row.get("has_health_check")?,

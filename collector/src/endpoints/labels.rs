@@ -13,6 +13,7 @@ use maintenant_api::endpoints::{EndpointConfig, EndpointInput, EndpointType};
 
 use super::options::{config, for_kind, name, nearest, over, shorten_timeout};
 use super::spec::Spec;
+use crate::containers::labels::not_read;
 use crate::problems::Fault;
 
 pub const PREFIX: &str = "maintenant.endpoint.";
@@ -141,12 +142,14 @@ struct Said<'a> {
 }
 
 /// What the labels of a container declare, and every label that has no effect because of a fault.
+/// `dropped` are the keys of those that were too large, or too many, to be kept.
 pub fn read(
     labels: &BTreeMap<String, String>,
+    dropped: &[String],
     defaults: &EndpointInput,
 ) -> (Vec<Declared>, Vec<Fault>) {
     let mut faults = Faults::default();
-    let said = sort(labels, &mut faults);
+    let said = sort(labels, dropped, &mut faults);
     let mut declared = Vec::new();
     for ((number, kind), (label_key, target)) in said.targets.iter().take(MOST_ENDPOINTS) {
         let kind = if *kind == "http" { EndpointType::Http } else { EndpointType::Tcp };
@@ -189,23 +192,41 @@ impl Faults {
     }
 }
 
-fn sort<'a>(labels: &'a BTreeMap<String, String>, faults: &mut Faults) -> Said<'a> {
+/// The number, if there is one, and the option; or what should be a number.
+fn split(rest: &str) -> Result<(Option<u32>, &str), &str> {
+    match rest.split_once('.') {
+        Some((digits, option)) if digits.starts_with(|c: char| c.is_ascii_digit()) => {
+            let number = digits.parse::<u32>().ok().filter(|n| n.to_string() == digits);
+            number.map(|number| (Some(number), option)).ok_or(digits)
+        }
+        _ => Ok((None, rest)),
+    }
+}
+
+fn sort<'a>(
+    labels: &'a BTreeMap<String, String>,
+    dropped: &[String],
+    faults: &mut Faults,
+) -> Said<'a> {
     let mut said = Said::default();
+    for (key, rest) in dropped.iter().filter_map(|key| Some((key, key.strip_prefix(PREFIX)?))) {
+        faults.add(key, not_read());
+        said.spoiled.extend(split(rest).ok().map(|(number, option)| {
+            // A target without a number is that of number 0.
+            number.or(EndpointType::parse(option).map(|_| 0))
+        }));
+    }
     let ours =
         labels.iter().filter_map(|(key, value)| Some((key, key.strip_prefix(PREFIX)?, value)));
     for (key, rest, value) in ours {
         let value = value.trim();
-        let (number, option) = match rest.split_once('.') {
-            Some((digits, option)) if digits.starts_with(|c: char| c.is_ascii_digit()) => {
-                let number = digits.parse::<u32>().ok().filter(|n| n.to_string() == digits);
-                if number.is_none() {
-                    let digits = shown(digits);
-                    faults.add(key, format!("`{digits}` is no number; count 0, 1, 2, ..."));
-                    continue;
-                }
-                (number, option)
+        let (number, option) = match split(rest) {
+            Ok(split) => split,
+            Err(digits) => {
+                let digits = shown(digits);
+                faults.add(key, format!("`{digits}` is no number; count 0, 1, 2, ..."));
+                continue;
             }
-            _ => (None, rest),
         };
         if let Some(kind) = EndpointType::parse(option) {
             let place = (number.unwrap_or(0), kind.as_str());

@@ -31,7 +31,6 @@ use file::Declarations;
 use routes::Endpoints;
 use watch::Watch;
 
-pub use code::Coded;
 pub use sql::KEEPS;
 
 /// Servers that endpoints speak TLS to, as they change.

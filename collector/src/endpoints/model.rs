@@ -7,7 +7,9 @@
 //!   confirmed one counts from its first failed check. While an alert lasts, nothing needs
 //!   confirmation again.
 //!
-//! A state is known until two intervals after the check that showed it, then unknown.
+//! A state is known until two intervals and a time-out after the check that showed it. Then it lapses:
+//! its span ends there, and `status` is unknown. Thresholds go on counting, because a check that comes
+//! late is still the next one. Failures before a lapse do not count as time that it was down.
 
 use std::time::Duration;
 
@@ -64,13 +66,23 @@ pub struct Span {
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
     pub interval: Duration,
+    pub timeout: Duration,
     pub failure_threshold: u32,
     pub recovery_threshold: u32,
+}
+
+impl Policy {
+    /// How long a check tells of its endpoint.
+    fn hold(&self) -> Duration {
+        self.interval * 2 + self.timeout
+    }
 }
 
 /// What a change brings with it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Step {
+    /// The clock was set back: what is stored of later than this is to be removed first.
+    pub rewound_to: Option<Timestamp>,
     /// To be stored, in this order.
     pub spans: Vec<Span>,
     /// To be told, in this order.
@@ -110,7 +122,13 @@ impl State {
         at: Timestamp,
         policy: &Policy,
     ) -> (Timestamp, Step) {
-        let mut step = self.expire(at);
+        let mut step = Step::default();
+        self.rewind(at, policy, &mut step);
+        if let Some(until) = self.holds_until.filter(|until| at > *until) {
+            // It lapsed without anybody seeing it: only its span tells.
+            self.end_span(until, &mut step);
+            self.failing_since = None;
+        }
         let at = self.after_all(at);
         if succeeded {
             self.successes = self.successes.saturating_add(1);
@@ -142,8 +160,15 @@ impl State {
             _ => {}
         }
         self.last_check_at = Some(at);
-        self.holds_until = Some(later(at, policy.interval * 2));
+        self.holds_until = Some(later(at, policy.hold()));
         (at, step)
+    }
+
+    /// Whether this is `before` after another success, with nothing else to tell. After a failure it
+    /// never is: failures are counted.
+    pub fn is_again(&self, before: &Self) -> bool {
+        let Self { successes, last_check_at, holds_until, .. } = *self;
+        *self == Self { successes, last_check_at, holds_until, ..*before }
     }
 
     /// Its container is stopped, `since` then, and that is known from `at` on: it is down because of
@@ -161,14 +186,32 @@ impl State {
     /// Its container runs again, or is not known about any more. What was known holds as after a
     /// check.
     pub fn released(&mut self, at: Timestamp, policy: &Policy) {
-        self.holds_until = Some(later(at, policy.interval * 2));
+        self.holds_until = Some(later(at, policy.hold()));
+    }
+
+    /// Whether it is down because its container is stopped.
+    pub fn is_stopped(&self) -> bool {
+        self.status == EndpointStatus::Down && self.holds_until.is_none()
+    }
+
+    /// Something else is checked from now on under the same name. What is known is known of what was
+    /// checked before; times of checks stay in order.
+    pub fn replaced(&mut self, at: Timestamp) -> Step {
+        let mut step = self.forget(at);
+        if self.alert == AlertState::Alerting {
+            step.told.push(Told::Recovery);
+        }
+        *self = Self { since: self.since, last_check_at: self.last_check_at, ..Self::default() };
+        step
     }
 
     /// Goes on after a restart. In between nothing was known, but what was seen last stays the status
     /// for as long as it would have without us.
     pub fn resume(&mut self, observed_until: Timestamp, now: Timestamp) -> Step {
-        let holds = self.holds_until.unwrap_or(observed_until);
-        let end = observed_until.min(holds);
+        // The last check may be later than the last note of having observed.
+        let end = self.last_check_at.map_or(observed_until, |last| last.max(observed_until));
+        let holds = self.holds_until.unwrap_or(end);
+        let end = end.min(holds);
         if now > holds || self.holds_until.is_none() {
             return self.forget(end);
         }
@@ -181,20 +224,40 @@ impl State {
     /// Ends what is known when it was not confirmed for too long.
     pub fn expire(&mut self, now: Timestamp) -> Step {
         match self.holds_until {
-            Some(until) if now > until => self.forget(until),
+            Some(until) if now > until => self.lapse(until),
             _ => Step::default(),
         }
     }
 
     /// Nothing is known from `at` on: this process or its machine stood still.
     pub fn forget(&mut self, at: Timestamp) -> Step {
+        self.reset_counters();
+        self.lapse(at)
+    }
+
+    fn lapse(&mut self, at: Timestamp) -> Step {
         let mut step = Step::default();
         let at = self.last_check_at.map_or(at, |last| last.max(at));
-        self.reset_counters();
+        self.failing_since = None;
         self.end_span(at, &mut step);
         self.set_status(EndpointStatus::Unknown, at, &mut step);
         self.holds_until = None;
         step
+    }
+
+    /// A clock set back a little leaves checks in their order, close together. One set back by more than
+    /// a state holds was wrong before: what is dated later than `at` is given up.
+    fn rewind(&mut self, at: Timestamp, policy: &Policy, step: &mut Step) {
+        let latest = self.last_check_at.max(self.span.map(|span| span.from));
+        if latest.is_none_or(|latest| latest <= later(at, policy.hold())) {
+            return;
+        }
+        self.end_span(at, step);
+        self.reset_counters();
+        self.since = self.since.map(|since| since.min(at));
+        self.last_check_at = None;
+        self.holds_until = None;
+        step.rewound_to = Some(at);
     }
 
     fn reset_counters(&mut self) {

@@ -29,6 +29,10 @@ use crate::http::extract::{Body, Id, Query, moment, number};
 use crate::net::Net;
 use crate::store::StoreError;
 
+/// More are not answered at once, whatever is asked for.
+const MOST_CHECKS: i64 = 500;
+const MOST_DAYS: i64 = 365;
+
 /// What these routes read from.
 #[derive(Clone)]
 pub struct Endpoints {
@@ -213,7 +217,7 @@ async fn list_checks(
     let now = clock::now();
     let since = instant("since", query.since.as_deref(), now)?.unwrap_or(Timestamp::UNIX_EPOCH);
     let until = instant("until", query.until.as_deref(), now)?.unwrap_or(Timestamp::MAX);
-    let limit = number("limit", query.limit.as_deref(), 1..=500, 50)?;
+    let limit = number("limit", query.limit.as_deref(), 1..=i64::MAX, 50)?.min(MOST_CHECKS);
     let offset = number("offset", query.offset.as_deref(), 0..=i64::MAX, 0)?;
     let read =
         move |db: &rusqlite::Connection| sql::checks(db, id, (since, until), (limit, offset));
@@ -298,7 +302,7 @@ async fn get_daily_uptime(
     Id(id): Id,
     Query(query): Query<DailyUptimeQuery>,
 ) -> Result<Json<DailyUptime>, ApiError> {
-    let days = number("days", query.days.as_deref(), 1..=365, 90)?;
+    let days = number("days", query.days.as_deref(), 1..=i64::MAX, 90)?.min(MOST_DAYS);
     let now = clock::now();
     let days = app.store.read(move |db| History::new(db, now)?.daily(id, days)).await?;
     Ok(Json(DailyUptime { monitor_id: id, monitor_type: "endpoint".to_owned(), days }))

@@ -131,6 +131,11 @@ impl Schedule {
         self.entries.contains_key(&id)
     }
 
+    /// Whether a check of it waits for its turn or runs.
+    pub fn is_busy(&self, id: i64) -> bool {
+        self.entries.get(&id).is_some_and(|entry| entry.turn != Turn::Idle)
+    }
+
     /// Whether the result of this check would still be of use.
     pub fn is_wanted(&self, start: &Start) -> bool {
         let entry = self.entries.get(&start.id);

@@ -14,6 +14,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, named_params};
 use super::code::Coded;
 use super::history;
 use super::model::{OpenSpan, Span, SpanState, State};
+use super::probe::Outcome;
 use crate::store::retention::Keep;
 
 /// Up to here states that need no check to hold were seen to hold.
@@ -51,13 +52,17 @@ pub struct Declaration {
 /// One thing to store.
 #[derive(Debug, Clone)]
 pub enum Write {
+    /// A check, and the state after it.
     Check {
         id: i64,
         at: Timestamp,
         coded: Coded,
         error: Option<String>,
+        state: State,
+        /// As [`State::is_again`] says.
+        is_again: bool,
     },
-    /// With the last check, where it is another than before.
+    /// With the last outcome, where it is another than before and none of a check.
     State {
         id: i64,
         state: State,
@@ -67,25 +72,81 @@ pub enum Write {
         id: i64,
         span: Span,
     },
+    /// The last check was one of something else.
+    NoLast {
+        id: i64,
+    },
+    /// What is later than this was dated by a wrong clock.
+    Rewind {
+        id: i64,
+        to: Timestamp,
+    },
+    /// Up to here all was observed.
+    Mark {
+        at: Timestamp,
+    },
 }
 
 impl Write {
+    pub fn check(id: i64, at: Timestamp, outcome: &Outcome, before: &State, after: &State) -> Self {
+        Self::Check {
+            id,
+            at,
+            coded: Coded::of(outcome),
+            error: outcome.failure.as_ref().map(|failure| failure.error.clone()),
+            state: *after,
+            is_again: after.is_again(before),
+        }
+    }
+
+    /// 0: it belongs to none.
     pub fn endpoint(&self) -> i64 {
         match self {
-            Self::Check { id, .. } | Self::State { id, .. } | Self::Span { id, .. } => *id,
+            Self::Check { id, .. }
+            | Self::State { id, .. }
+            | Self::Span { id, .. }
+            | Self::NoLast { id }
+            | Self::Rewind { id, .. } => *id,
+            Self::Mark { .. } => 0,
         }
     }
 }
 
 /// Stores results. What belongs to an endpoint that is gone meanwhile is dropped.
 pub fn save(tx: &Connection, writes: &[Write], now: Timestamp) -> rusqlite::Result<()> {
+    // Nearly all that is ever stored are checks.
+    let mut insert = tx.prepare_cached("INSERT INTO endpoint_checks VALUES (?1, ?2, ?3, ?4)")?;
+    let mut update = tx.prepare_cached(
+        "UPDATE endpoint_states SET successes = ?2, last_check_at = ?3, holds_until = ?4,
+             outcome = ?5, phases = ?6 WHERE endpoint_id = ?1",
+    )?;
+    let mut save_check = |write: &Write| -> rusqlite::Result<()> {
+        let Write::Check { id, at, coded, error, state, is_again } = write else { return Ok(()) };
+        let at = at.as_millisecond();
+        insert.execute((id, at, coded.outcome, &coded.phases))?;
+        if let Some(error) = error {
+            tx.prepare_cached("INSERT INTO endpoint_failures VALUES (?1, ?2, ?3)")?
+                .execute((id, at, error))?;
+        }
+        if *is_again {
+            let holds_until = state.holds_until.map(Timestamp::as_millisecond);
+            let values = (id, state.successes, at, holds_until, coded.outcome, &coded.phases);
+            update.execute(values).map(drop)
+        } else {
+            save_state(tx, *id, state, Some((coded, error.as_deref())))
+        }
+    };
     for write in writes {
         let saved = match write {
-            Write::Check { id, at, coded, error } => {
-                save_check(tx, *id, *at, coded, error.as_deref())
+            Write::Check { .. } => save_check(write),
+            Write::State { id, state, last } => {
+                let last = last.as_ref().map(|(coded, error)| (coded, error.as_deref()));
+                save_state(tx, *id, state, last)
             }
-            Write::State { id, state, last } => save_state(tx, *id, state, last.as_ref()),
             Write::Span { id, span } => history::save_span(tx, *id, span, now),
+            Write::NoLast { id } => clear_last(tx, *id),
+            Write::Rewind { id, to } => rewind(tx, *id, *to),
+            Write::Mark { at } => save_observed_until(tx, *at),
         };
         match saved {
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
@@ -97,32 +158,37 @@ pub fn save(tx: &Connection, writes: &[Write], now: Timestamp) -> rusqlite::Resu
     Ok(())
 }
 
-fn save_check(
-    tx: &Connection,
-    id: i64,
-    at: Timestamp,
-    coded: &Coded,
-    error: Option<&str>,
-) -> rusqlite::Result<()> {
-    let at = at.as_millisecond();
-    tx.prepare_cached("INSERT INTO endpoint_checks VALUES (?1, ?2, ?3, ?4)")?.execute((
-        id,
-        at,
-        coded.outcome,
-        &coded.phases,
-    ))?;
-    if let Some(error) = error {
-        tx.prepare_cached("INSERT INTO endpoint_failures VALUES (?1, ?2, ?3)")?
-            .execute((id, at, error))?;
+fn clear_last(tx: &Connection, id: i64) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "UPDATE endpoint_states SET outcome = NULL, phases = NULL, error = NULL
+         WHERE endpoint_id = ?1",
+    )?
+    .execute([id])
+    .map(drop)
+}
+
+/// Rare, so its statements are not kept.
+fn rewind(tx: &Connection, id: i64, to: Timestamp) -> rusqlite::Result<()> {
+    let ms = to.as_millisecond();
+    for sql in [
+        "DELETE FROM endpoint_checks WHERE endpoint_id = ?1 AND at > ?2",
+        "DELETE FROM endpoint_failures WHERE endpoint_id = ?1 AND at > ?2",
+        "DELETE FROM endpoint_spans WHERE endpoint_id = ?1 AND from_at >= ?2",
+        "UPDATE endpoint_spans SET to_at = ?2
+         WHERE endpoint_id = ?1 AND coalesce(to_at, ?2 + 1) > ?2",
+    ] {
+        tx.execute(sql, (id, ms))?;
     }
-    Ok(())
+    let today = ms.div_euclid(history::DAY_MS);
+    tx.execute("DELETE FROM endpoint_days WHERE endpoint_id = ?1 AND day >= ?2", (id, today))
+        .map(drop)
 }
 
 fn save_state(
     tx: &Connection,
     id: i64,
     state: &State,
-    last: Option<&(Coded, Option<String>)>,
+    last: Option<(&Coded, Option<&str>)>,
 ) -> rusqlite::Result<()> {
     let ms = |at: Option<Timestamp>| at.map(Timestamp::as_millisecond);
     tx.prepare_cached(
@@ -149,7 +215,7 @@ fn save_state(
         ":holds_until": ms(state.holds_until),
         ":outcome": last.map(|(coded, _)| coded.outcome),
         ":phases": last.map(|(coded, _)| &coded.phases),
-        ":error": last.and_then(|(_, error)| error.as_deref()),
+        ":error": last.and_then(|(_, error)| error),
         ":is_new": last.is_some(),
     })
     .map(drop)
@@ -204,8 +270,8 @@ pub fn delete(tx: &Connection, id: i64) -> rusqlite::Result<()> {
     tx.execute("DELETE FROM endpoints WHERE id = ?1", [id]).map(drop)
 }
 
-/// Notes that declared endpoints still are, and up to when open spans are known to hold.
-pub fn save_observed_until(tx: &Connection, at: Timestamp) -> rusqlite::Result<()> {
+/// Notes up to when open spans are known to hold.
+fn save_observed_until(tx: &Connection, at: Timestamp) -> rusqlite::Result<()> {
     tx.prepare_cached("INSERT OR REPLACE INTO marks (name, at) VALUES (?1, ?2)")?
         .execute((OBSERVED_UNTIL, at.as_millisecond()))
         .map(drop)
@@ -321,7 +387,7 @@ pub fn each_check(
     db: &Connection,
     id: i64,
     (since, until): (Timestamp, Timestamp),
-    mut see: impl FnMut(Timestamp, &super::probe::Outcome),
+    mut see: impl FnMut(Timestamp, &Outcome),
 ) -> rusqlite::Result<()> {
     let mut statement = db.prepare_cached(
         "SELECT at, outcome, phases FROM endpoint_checks

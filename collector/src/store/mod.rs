@@ -190,7 +190,13 @@ fn commit(connection: &mut Connection, batch: impl Iterator<Item = Work>) {
             let savepoint = transaction.savepoint()?;
             let work = std::panic::AssertUnwindSafe(|| work(Ok(&savepoint)));
             // A panic drops the work's answer, which its caller sees as a closed store.
-            match std::panic::catch_unwind(work) {
+            let done = std::panic::catch_unwind(work);
+            if savepoint.is_autocommit() {
+                // SQLite gave up the whole transaction (a full disk, say): nothing of the batch stays.
+                acks.extend(done.ok().map(|(_, ack)| ack));
+                return Err(rolled_back());
+            }
+            match done {
                 Ok((true, ack)) => {
                     acks.push(ack);
                     savepoint.commit()?;
@@ -213,6 +219,12 @@ fn commit(connection: &mut Connection, batch: impl Iterator<Item = Work>) {
     for ack in acks {
         ack(outcome.clone());
     }
+}
+
+fn rolled_back() -> rusqlite::Error {
+    let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT_ROLLBACK);
+    let message = "the transaction was rolled back by an error in it";
+    rusqlite::Error::SqliteFailure(error, Some(message.to_owned()))
 }
 
 fn open_writer(path: &Path) -> anyhow::Result<Connection> {

@@ -41,6 +41,33 @@ async fn a_failed_write_rolls_back_itself_and_not_its_neighbours() {
 }
 
 #[tokio::test]
+async fn when_sqlite_gives_up_the_transaction_no_write_of_it_is_said_to_be_kept() {
+    let (_folder, store, _writer) = open();
+    // As SQLite does by itself when the disk is full.
+    let gives_up = |tx: &Connection| {
+        tx.execute_batch("ROLLBACK")?;
+        tx.execute("INSERT INTO no_such_table VALUES (1)", []).map(drop)
+    };
+    let (release, wait) = std::sync::mpsc::channel();
+    let hold = store.write(move |_| Ok(wait.recv().is_ok()));
+    let ((_, before, failed, after), ()) = tokio::join!(
+        // While the first waits, the others come together.
+        async {
+            tokio::join!(
+                hold,
+                store.write(put("a", 1)),
+                store.write(gives_up),
+                store.write(put("b", 2))
+            )
+        },
+        async { release.send(()).unwrap() },
+    );
+    assert!(before.is_err() && failed.is_err() && after.is_err());
+    assert_eq!(marks(&store).await, [""; 0]);
+    store.write(put("later", 3)).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_panic_in_a_write_costs_only_its_own_answer() {
     let (_folder, store, _writer) = open();
     let panicked = store.write(|_| -> rusqlite::Result<()> { panic!("on purpose") }).await;

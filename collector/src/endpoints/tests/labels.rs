@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 
 use super::super::labels::{PREFIX, read};
 use super::texts;
+use crate::containers::labels::{Labels, MOST_WATCHED, watched_from_json, watched_to_json};
 
 /// Labels without their prefix, the labels that declare an endpoint, and pieces of the faults.
 fn check(labels: &[(&str, &str)], declared: &[&str], faults: &[(&str, &str)]) -> Vec<Value> {
     let labels: Vec<_> =
         labels.iter().map(|(key, value)| (format!("{PREFIX}{key}"), *value)).collect();
     let labels: Vec<_> = labels.iter().map(|(key, value)| (key.as_str(), *value)).collect();
-    let (found, told) = read(&texts(&labels), &EndpointInput::default());
+    let (found, told) = read(&texts(&labels), &[], &EndpointInput::default());
     let keys: Vec<_> = found.iter().map(|d| d.label_key.trim_start_matches(PREFIX)).collect();
     assert_eq!(keys, declared, "{labels:?}: {told:?}");
     assert_eq!(told.len(), faults.len(), "{labels:?}: {told:?}");
@@ -181,7 +182,7 @@ fn a_header_value_is_in_no_fault() {
         let labels =
             [(format!("{PREFIX}http"), "http://a"), (format!("{PREFIX}http.headers"), value)];
         let labels: Vec<_> = labels.iter().map(|(key, value)| (key.as_str(), *value)).collect();
-        let (_, faults) = read(&texts(&labels), &EndpointInput::default());
+        let (_, faults) = read(&texts(&labels), &[], &EndpointInput::default());
         assert_eq!(faults.len(), 1);
         assert!(!faults[0].error.contains("hunter2"), "{faults:?}");
     }
@@ -197,7 +198,7 @@ fn defaults_of_the_file_come_before_labels() {
     let http = format!("{PREFIX}http");
     let interval = format!("{PREFIX}interval");
     let labels = texts(&[(&http, "http://a"), (&interval, "20s")]);
-    let (declared, _) = read(&labels, &defaults);
+    let (declared, _) = read(&labels, &[], &defaults);
     let config = &declared[0].config;
     assert_eq!((config.interval.as_str(), config.failure_threshold), ("20s", 9));
 }
@@ -206,7 +207,44 @@ fn defaults_of_the_file_come_before_labels() {
 fn a_container_declares_at_most_thirty_two() {
     let labels: Vec<_> = (0..34).map(|n| (format!("{PREFIX}{n}.tcp"), "a:1")).collect();
     let labels: Vec<_> = labels.iter().map(|(key, value)| (key.as_str(), *value)).collect();
-    let (declared, faults) = read(&texts(&labels), &EndpointInput::default());
+    let (declared, faults) = read(&texts(&labels), &[], &EndpointInput::default());
     assert_eq!((declared.len(), faults.len()), (32, 2));
     assert_eq!(faults[0].label_key, format!("{PREFIX}32.tcp"));
+}
+
+/// Labels of a container, which endpoints they declare, and which labels are faults: directly, and
+/// after they were in the database.
+fn check_kept(labels: &[(String, String)], declared: &[&str], faults: &[&str]) {
+    let labels = Labels::read(&labels.iter().cloned().collect());
+    let stored = watched_from_json(&watched_to_json(&labels));
+    assert_eq!(stored, (labels.watched, labels.watched_dropped));
+    let (found, told) = read(&stored.0, &stored.1, &EndpointInput::default());
+    let found: Vec<_> = found.iter().map(|d| d.label_key.trim_start_matches(PREFIX)).collect();
+    assert_eq!(found, declared, "{told:?}");
+    let told: Vec<_> = told.iter().map(|f| f.label_key.trim_start_matches(PREFIX)).collect();
+    assert_eq!(told, faults);
+}
+
+#[test]
+fn a_label_that_is_too_large_is_a_fault_and_its_endpoint_is_not_declared() {
+    let large = "x".repeat(5000);
+    let with = |key: &str| {
+        [("http", "http://a"), ("1.http", "http://b"), (key, &large)]
+            .map(|(key, value)| (format!("{PREFIX}{key}"), value.to_owned()))
+    };
+    check_kept(&with("1.http.body-contains"), &["http"], &["1.http.body-contains"]);
+    check_kept(&with("0.http.headers"), &["1.http"], &["0.http.headers"]);
+    check_kept(&with("http.headers"), &[], &["http.headers"]);
+    check_kept(&with("http"), &["1.http"], &["http"]);
+    check_kept(&with("2.tcp"), &["http", "1.http"], &["2.tcp"]);
+}
+
+#[test]
+fn of_too_many_labels_none_is_read_and_that_is_a_fault() {
+    let target = |number| (format!("{PREFIX}{number}.tcp"), "a:1".to_owned());
+    let mut labels: Vec<_> = (0..MOST_WATCHED).map(target).collect();
+    let kept = Labels::read(&labels.iter().cloned().collect());
+    assert_eq!((kept.watched.len(), kept.watched_dropped.len()), (MOST_WATCHED, 0));
+    labels.push(target(MOST_WATCHED));
+    check_kept(&labels, &[], &["0.tcp"]);
 }

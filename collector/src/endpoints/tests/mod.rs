@@ -5,7 +5,7 @@ mod model;
 mod routes;
 mod scheduling;
 mod storing;
-mod watching;
+pub(super) mod watching;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use super::probe::{Failure, Outcome};
 use super::spec;
 use super::sql::Declaration;
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
@@ -37,7 +37,7 @@ fn declaration(label_key: &str) -> Declaration {
     }
 }
 
-fn success(first_byte_ms: i64) -> Outcome {
+pub(super) fn success(first_byte_ms: i64) -> Outcome {
     Outcome {
         failure: None,
         response_time_ms: first_byte_ms + 1,
@@ -52,7 +52,7 @@ fn success(first_byte_ms: i64) -> Outcome {
     }
 }
 
-fn failure(cause: FailureCause, error: &str) -> Outcome {
+pub(super) fn failure(cause: FailureCause, error: &str) -> Outcome {
     Outcome {
         failure: Some(Failure { cause, error: error.to_owned() }),
         response_time_ms: 2,

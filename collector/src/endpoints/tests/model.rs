@@ -1,4 +1,4 @@
-//! Checks as a line of signs, and what they come to. The interval is 10 seconds.
+//! Checks as a line of signs, and what they come to. The interval is 10 seconds, and a check holds 21.
 
 use std::time::Duration;
 
@@ -8,8 +8,12 @@ use maintenant_api::monitors::AlertState;
 use super::super::model::{Policy, Span, SpanState, State, Step, Told};
 use super::at;
 
-const POLICY: Policy =
-    Policy { interval: Duration::from_secs(10), failure_threshold: 3, recovery_threshold: 2 };
+const POLICY: Policy = Policy {
+    interval: Duration::from_secs(10),
+    timeout: Duration::from_secs(1),
+    failure_threshold: 3,
+    recovery_threshold: 2,
+};
 
 /// A state, and everything its steps brought.
 #[derive(Default)]
@@ -54,13 +58,19 @@ impl Play {
     }
 }
 
-/// One sign per interval, the first at second 10: `+` success, `-` failure, `.` no check.
+/// One sign per interval, the first at second 10: `+` success, `-` failure, `.` no check, `w` one that
+/// waits for its turn, and is looked at by nobody.
 fn play(checks: &str) -> Play {
     let mut play = Play::default();
     for (place, sign) in checks.chars().enumerate() {
         let second = 10 + i64::try_from(place).unwrap() * 10;
-        if sign != '.' {
-            play.check(sign == '+', second);
+        match sign {
+            '.' => {
+                let step = play.state.expire(at(second));
+                play.take(step);
+            }
+            'w' => {}
+            _ => play.check(sign == '+', second),
         }
     }
     play
@@ -102,12 +112,41 @@ fn while_an_alert_lasts_nothing_is_confirmed_again() {
 }
 
 #[test]
-fn a_state_that_no_check_confirms_is_unknown_after_two_intervals() {
+fn a_state_that_no_check_confirms_is_unknown_after_two_intervals_and_a_time_out() {
     check("+.+", "10..:up", "up");
-    check("+..+", "10..30:up 40..:up", "up unknown up");
-    let state = check("--..-", "", "down unknown down");
-    assert_eq!(state.failures, 1, "counters start over");
-    check("---..---", "10..50:down 60..:still", "down alert unknown down");
+    check("+...+", "10..31:up 50..:up", "up unknown up");
+    check("---...---", "10..51:down 70..:still", "down alert unknown down");
+}
+
+#[test]
+fn checks_that_come_late_reach_thresholds_all_the_same() {
+    let state = check("--...-", "60..:down", "down unknown down alert");
+    assert_eq!((state.failures, state.alert), (3, AlertState::Alerting));
+    check("-...-...-", "90..:down", "down unknown down unknown down alert");
+    let told = "down alert unknown up unknown up recovery";
+    check("---...+...+", "10..51:down 70..91:up 110..:up", told);
+}
+
+#[test]
+fn one_that_waits_for_its_turn_is_told_nothing_of_but_counts_as_unknown() {
+    check("+www+", "10..31:up 50..:up", "up");
+    check("-www-www-", "90..:down", "down alert");
+}
+
+#[test]
+fn another_target_has_no_part_in_what_was_before() {
+    let mut play = play("+---");
+    let step = play.state.replaced(at(45));
+    play.take(step);
+    assert_eq!(play.spans(), "10..20:up 20..45:down");
+    assert_eq!(play.told.join(" "), "up down alert unknown recovery");
+    assert_eq!((play.state.failures, play.state.alert), (0, AlertState::Normal));
+    play.check(false, 50);
+    play.check(true, 60);
+    assert_eq!(play.spans(), "10..20:up 20..45:down 60..:up");
+    let mut calm = self::play("+");
+    let step = calm.state.replaced(at(15));
+    assert!(!step.told.contains(&Told::Recovery));
 }
 
 #[test]
@@ -169,16 +208,47 @@ fn a_restart_is_a_gap_and_a_short_one_keeps_the_status() {
     let mut dead = play("+++");
     let step = dead.state.resume(at(3000), at(3600));
     dead.take(step);
-    assert_eq!(dead.spans(), "10..50:up", "no longer than it would have held");
+    assert_eq!(dead.spans(), "10..51:up", "no longer than it would have held");
+    let mut unnoted = play("++---");
+    let step = unnoted.state.resume(at(15), at(60));
+    unnoted.take(step);
+    assert_eq!(unnoted.spans(), "10..30:up 30..50:down", "the last check is known too");
 }
 
 #[test]
-fn a_clock_set_back_does_not_change_the_order_of_checks() {
+fn a_clock_set_back_a_little_does_not_change_the_order_of_checks() {
     let mut state = State::default();
     let mut times = Vec::new();
-    for second in [100, 110, 50, 60] {
-        let (time, _) = state.after_check(true, at(second), &POLICY);
+    for second in [100, 110, 90, 100] {
+        let (time, step) = state.after_check(true, at(second), &POLICY);
+        assert_eq!(step.rewound_to, None);
         times.push(time.as_millisecond());
     }
     assert_eq!(times, [100_000, 110_000, 110_001, 110_002]);
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_is_not_followed() {
+    let mut play = play("++--");
+    play.check(true, 1_000_000);
+    assert_eq!(play.spans(), "10..61:up 1000000..:up");
+    let (time, step) = play.state.after_check(true, at(70), &POLICY);
+    assert_eq!((time, step.rewound_to), (at(70), Some(at(70))));
+    play.take(step);
+    assert_eq!(play.spans(), "10..61:up 70..:up");
+    assert_eq!((play.state.successes, play.state.since), (1, Some(at(70))));
+    play.check(true, 80);
+    assert_eq!(play.state.last_check_at, Some(at(80)));
+}
+
+#[test]
+fn a_success_again_is_one_after_a_success() {
+    let is_again = |checks: &str| {
+        let before = play(&checks[..checks.len() - 1]).state;
+        play(checks).state.is_again(&before)
+    };
+    assert!(is_again("++") && is_again("-++") && is_again("+-++"));
+    for other in ["+", "-", "--", "+-", "-+", "---+", "---++", "+...+", "+www+"] {
+        assert!(!is_again(other), "{other}");
+    }
 }

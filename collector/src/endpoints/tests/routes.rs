@@ -151,9 +151,9 @@ async fn unknown_ids_and_parameters() {
     check_error(&api, &format!("{v1}?source=x"), 400, "INVALID_PARAM", "label, file").await;
     check_error(&api, &format!("{v1}?uptime=2d"), 400, "INVALID_PARAM", "90d").await;
     let checks = format!("{v1}/7/checks");
-    check_error(&api, &format!("{checks}?limit=501"), 400, "INVALID_PARAM", "1 to 500").await;
+    check_error(&api, &format!("{checks}?limit=0"), 400, "INVALID_PARAM", "from 1").await;
     check_error(&api, &format!("{checks}?since=x"), 400, "INVALID_PARAM", "since 1970").await;
-    check_error(&api, &format!("{v1}/7/uptime/daily?days=366"), 400, "INVALID_PARAM", "365").await;
+    check_error(&api, &format!("{v1}/7/uptime/daily?days=0"), 400, "INVALID_PARAM", "1 to").await;
     let containers = "/api/v1/containers/7/endpoints";
     check_error(&api, containers, 404, "CONTAINER_NOT_FOUND", "id 7").await;
     let empty = api.get(&format!("{checks}?since=1700000000&until=15m")).await.body;
@@ -167,6 +167,23 @@ async fn unknown_ids_and_parameters() {
     assert_eq!(api.get("/api/v1/dashboard/sparklines").await.body, json!({}));
     let probes = api.get("/api/v1/probes").await.body;
     assert_eq!(probes["connections"]["limit_per_second"], 500);
+}
+
+#[tokio::test]
+async fn more_than_is_answered_at_once_may_be_asked_for() {
+    let api = ready().await;
+    let id = create(&api, &shop()).await["id"].as_i64().unwrap();
+    let write = move |tx: &rusqlite::Connection| {
+        let row = "INSERT INTO endpoint_checks VALUES (?1, ?2, 0, x'')";
+        (0..600).try_for_each(|at| tx.execute(row, (id, at)).map(drop))
+    };
+    api.store.write(write).await.unwrap();
+    let path = format!("/api/v1/endpoints/{id}");
+    let page = api.get(&format!("{path}/checks?limit=501")).await.body;
+    assert_eq!(page["checks"].as_array().unwrap().len(), 500);
+    assert_eq!((&page["total"], &page["has_more"]), (&json!(600), &json!(true)));
+    let days = api.get(&format!("{path}/uptime/daily?days=366")).await.body;
+    assert_eq!(days["days"].as_array().unwrap().len(), 365);
 }
 
 #[tokio::test]

@@ -10,7 +10,6 @@ use maintenant_api::endpoints::{
 use maintenant_api::monitors::{AlertState, DayOfUptime};
 use rusqlite::Connection;
 
-use super::super::code::Coded;
 use super::super::history::{self, DAY_MS, History, WINDOWS};
 use super::super::model::{Policy, Span, SpanState, State};
 use super::super::probe::Outcome;
@@ -41,15 +40,18 @@ async fn declared(store: &Store, label_key: &str) -> i64 {
 
 /// What the job writes for a check.
 fn writes(id: i64, state: &mut State, outcome: &Outcome, second: i64) -> Vec<Write> {
-    let policy =
-        Policy { interval: Duration::from_secs(10), failure_threshold: 2, recovery_threshold: 2 };
+    let policy = Policy {
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(1),
+        failure_threshold: 2,
+        recovery_threshold: 2,
+    };
+    let before = *state;
     let (at, step) = state.after_check(outcome.failure.is_none(), at(second), &policy);
-    let coded = Coded::of(outcome);
-    let error = outcome.failure.as_ref().map(|failure| failure.error.clone());
-    let check = Write::Check { id, at, coded: coded.clone(), error: error.clone() };
+    let rewind = step.rewound_to.map(|to| Write::Rewind { id, to });
+    let check = Write::check(id, at, outcome, &before, state);
     let spans = step.spans.into_iter().map(|span| Write::Span { id, span });
-    let state = Write::State { id, state: *state, last: Some((coded, error)) };
-    [check].into_iter().chain(spans).chain([state]).collect()
+    rewind.into_iter().chain([check]).chain(spans).collect()
 }
 
 /// Signs as in the tests of the model, every 10 seconds from `begin` on.
@@ -154,6 +156,49 @@ async fn the_state_and_the_last_check_are_read_back() {
 }
 
 #[tokio::test]
+async fn every_check_leaves_in_the_database_what_is_in_memory() {
+    let (_folder, store) = open();
+    let id = declared(&store, "a").await;
+    let mut state = State::default();
+    for (place, sign) in "+++-+++--+-+++----++++.....+++-".chars().enumerate() {
+        let second = i64::try_from(place).unwrap() * 10;
+        let outcome = match sign {
+            '+' => success(second),
+            '-' => failure(FailureCause::Connect, "refused"),
+            _ => continue,
+        };
+        let writes = writes(id, &mut state, &outcome, second);
+        write(&store, move |tx| sql::save(tx, &writes, at(second))).await;
+        assert_eq!(store.read(move |db| sql::find_state(db, id)).await.unwrap(), state, "{place}");
+        let wire = store.read(move |db| sql::find(db, id)).await.unwrap().unwrap();
+        let error = outcome.failure.map(|failure| failure.error);
+        assert_eq!((wire.last_error, wire.last_check_at), (error, Some(at(second))), "{place}");
+        assert_eq!(wire.last_response_time_ms, Some(outcome.response_time_ms), "{place}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_clock_far_ahead_dated_is_removed_when_it_is_set_back() {
+    let (_folder, store) = open();
+    let id = declared(&store, "a").await;
+    let begin = 1_000 * DAY;
+    play(&store, id, begin, "+++").await;
+    play(&store, id, begin + 30 * DAY, "+--+").await;
+    play(&store, id, begin + 30, "++++").await;
+    let all = move |db: &Connection| sql::checks(db, id, (at(0), Timestamp::MAX), (9, 0));
+    let (checks, _) = store.read(all).await.unwrap();
+    let seconds: Vec<_> = checks.iter().map(|c| c.timestamp.as_second() - begin).collect();
+    assert_eq!(seconds, [60, 50, 40, 30, 20, 10, 0]);
+    let failures = "SELECT count(*) FROM endpoint_failures";
+    let failures = store.read(|db| db.query_row(failures, [], |row| row.get::<_, i64>(0))).await;
+    assert_eq!(failures.unwrap(), 0);
+    let today = &daily(&store, id, 1, begin + 70).await[0];
+    assert_eq!((today.uptime_percent, today.incident_count), (Some(100.0), 0));
+    let state = store.read(move |db| sql::find_state(db, id)).await.unwrap();
+    assert_eq!(state.span.map(|span| span.from), Some(at(begin + 30)));
+}
+
+#[tokio::test]
 async fn checks_are_paged_newest_first_with_their_messages() {
     let (_folder, store) = open();
     let id = declared(&store, "a").await;
@@ -216,7 +261,7 @@ async fn what_holds_no_longer_is_unknown_even_if_nobody_says_so() {
         History::new(db, at(begin + 100))?.between(id, (begin * 1000, (begin + 100) * 1000))
     };
     let sums = store.read(read).await.unwrap();
-    assert_eq!((sums.up, sums.down), (30_000, 0), "two intervals after the last check");
+    assert_eq!((sums.up, sums.down), (31_000, 0), "no check has confirmed it for too long");
 }
 
 #[tokio::test]

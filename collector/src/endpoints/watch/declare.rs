@@ -20,7 +20,7 @@ use crate::endpoints::options::{Own, over};
 use crate::endpoints::probe::{Failure, Outcome};
 use crate::endpoints::routes::not_found;
 use crate::endpoints::spec::{Spec, SpecFault, Target};
-use crate::endpoints::sql::{self, Declaration};
+use crate::endpoints::sql::{self, Declaration, Write};
 use crate::http::error::ApiError;
 use crate::net::TlsTarget;
 use crate::store::{Store, StoreError};
@@ -101,7 +101,8 @@ impl Watch {
             let (declared, faults) = if facts.labels.is_ignored {
                 (Vec::new(), Vec::new())
             } else {
-                labels::read(&facts.labels.watched, &self.defaults)
+                let labels = &facts.labels;
+                labels::read(&labels.watched, &labels.watched_dropped, &self.defaults)
             };
             self.spine.problems.set(DIMENSION, (container.id, &facts.name), faults, now);
             let is_declared = |id: &i64| {
@@ -179,6 +180,8 @@ impl Watch {
         now: Timestamp,
     ) {
         let name = Some(&new.name).filter(|name| !name.is_empty());
+        // Its end may not be stored yet.
+        let stored = self.ended.remove(&id).unwrap_or(stored);
         let before = self.entries.insert(id, Entry::new(new, spec.clone(), stored));
         let Some(before) = before else {
             let event = json!({
@@ -197,16 +200,13 @@ impl Watch {
         let was_scheduled = self.schedule.contains(id);
         let mut state = before.state;
         let is_another = before.target != new.target.as_str().into() || before.kind != new.kind;
-        let step = if is_another { state.forget(now) } else { Step::default() };
-        if is_another {
-            // What is known is known of something else.
-            state = State { last_check_at: state.last_check_at, ..State::default() };
-        }
+        let step = is_another.then(|| state.replaced(now));
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.state = state;
         }
-        if is_another {
+        if let Some(step) = step {
             self.take(id, step, None);
+            self.unsaved.writes.push(Write::NoLast { id });
         }
         // One that rests because of its container is put to rest again, if it still should.
         if was_scheduled || is_another {
@@ -220,6 +220,7 @@ impl Watch {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let mut step = entry.state.forget(now);
         step.told.clear();
+        self.ended.insert(id, entry.state);
         let container_name = entry.container_name.clone();
         self.take(id, step, None);
         self.entries.remove(&id);
@@ -242,32 +243,28 @@ impl Watch {
         for (id, entry) in &mut self.entries {
             let Some(container) = self.containers.get(&entry.container_id) else { continue };
             let rests = self.heard_since.filter(|_| !is_probed(container.state));
-            match (rests, self.schedule.contains(*id)) {
-                (Some(heard_since), true) => {
-                    self.schedule.remove(*id);
-                    if container.state == ContainerState::Created {
-                        continue;
-                    }
-                    let since = whole(container.last_state_change_at);
-                    let step = entry.state.stopped(since.max(heard_since).min(now), since);
-                    let name: String = container.facts.name.chars().take(200).collect();
-                    let outcome = Outcome {
-                        failure: Some(Failure {
-                            cause: FailureCause::ContainerStopped,
-                            error: format!("its container `{name}` is stopped"),
-                        }),
-                        response_time_ms: 0,
-                        http_status: None,
-                        phases: Phases::default(),
-                    };
-                    steps.push((*id, step, Some(outcome)));
+            if let Some(heard_since) = rests {
+                self.schedule.remove(*id);
+                if entry.state.is_stopped() || container.state == ContainerState::Created {
+                    continue;
                 }
-                (None, false) => {
-                    entry.state.released(now, &entry.policy());
-                    self.schedule.put_now(*id, entry.spec.clone(), Instant::now());
-                    steps.push((*id, Step::default(), None));
-                }
-                _ => {}
+                let since = whole(container.last_state_change_at);
+                let step = entry.state.stopped(since.max(heard_since).min(now), since);
+                let name: String = container.facts.name.chars().take(200).collect();
+                let outcome = Outcome {
+                    failure: Some(Failure {
+                        cause: FailureCause::ContainerStopped,
+                        error: format!("its container `{name}` is stopped"),
+                    }),
+                    response_time_ms: 0,
+                    http_status: None,
+                    phases: Phases::default(),
+                };
+                steps.push((*id, step, Some(outcome)));
+            } else if !self.schedule.contains(*id) {
+                entry.state.released(now, &entry.policy());
+                self.schedule.put_now(*id, entry.spec.clone(), Instant::now());
+                steps.push((*id, Step::default(), None));
             }
         }
         for (id, step, outcome) in steps {
@@ -311,6 +308,7 @@ impl Watch {
                 self.end(id, USER_DELETED, now);
                 // There is no row left to write to.
                 self.unsaved.writes.retain(|write| write.endpoint() != id);
+                self.ended.remove(&id);
                 self.abort_unwanted();
                 self.publish_targets();
                 return Ok(id);

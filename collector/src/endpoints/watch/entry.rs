@@ -44,6 +44,7 @@ impl Entry {
     pub(super) fn policy(&self) -> Policy {
         Policy {
             interval: self.spec.interval,
+            timeout: self.spec.timeout,
             failure_threshold: self.spec.failure_threshold,
             recovery_threshold: self.spec.recovery_threshold,
         }

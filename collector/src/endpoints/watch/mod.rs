@@ -2,22 +2,21 @@
 
 mod declare;
 mod entry;
+mod saving;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use maintenant_api::endpoints::EndpointInput;
 use maintenant_serve::clock;
-use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::TlsTargets;
-use super::code::Coded;
 use super::file::Declarations;
 use super::history;
 use super::model::{State, Step};
@@ -26,6 +25,7 @@ use super::routes::Endpoints;
 use super::schedule::{Counts, Schedule, Start};
 use super::spec::{SHORTEST_INTERVAL, Spec};
 use super::sql::{self, Declaration, Write};
+use crate::containers::inventory::InventoryReader;
 use crate::containers::model::Container;
 use crate::http::error::ApiError;
 use crate::net::TlsTarget;
@@ -33,18 +33,13 @@ use crate::spine::Spine;
 use crate::store::StoreError;
 use crate::tasks::Job;
 use entry::Entry;
+use saving::{GATHER, Rolling, Saving, Unsaved};
 
 const TICK: Duration = Duration::from_secs(1);
-/// Results that come within this time are stored together.
-const GATHER: Duration = Duration::from_millis(50);
 /// Between two notes of up to when open spans hold.
 const MARK: SignedDuration = SignedDuration::from_mins(1);
 /// A check ends itself; one that does not is cut this long after its time-out.
 const OVERTIME: Duration = Duration::from_secs(5);
-/// Results kept for a store that does not take them.
-const UNSAVED: usize = 20_000;
-/// Endpoints whose days are rolled up in one transaction.
-const ROLL: usize = 200;
 const LONGEST_ERROR: usize = 500;
 const COMMANDS: usize = 64;
 
@@ -71,7 +66,17 @@ pub(super) struct Watch {
     checks: JoinSet<Option<Outcome>>,
     running: HashMap<tokio::task::Id, (Start, AbortHandle)>,
     unsaved: Unsaved,
-    saving: Option<BoxFuture<'static, (Unsaved, Result<(), StoreError>)>>,
+    saving: Option<Saving>,
+    /// The store did not take what it was given last.
+    is_behind: bool,
+    /// Results were lost since the store last took some.
+    has_lost: bool,
+    /// Endpoints whose end is not stored yet, as they ended.
+    ended: HashMap<i64, State>,
+    /// The inventory could not be taken over; it is tried again.
+    is_unread: bool,
+    is_day_over: bool,
+    rolling: Option<Rolling>,
     /// Both clocks when they were last looked at.
     clocks: (Instant, Timestamp),
     marked_at: Timestamp,
@@ -81,17 +86,10 @@ pub(super) struct Watch {
     targets: watch::Sender<Arc<[TlsTarget]>>,
 }
 
-/// Results that the store has not taken yet, and what is told once it has.
-#[derive(Default)]
-struct Unsaved {
-    writes: Vec<Write>,
-    events: Vec<(&'static str, Value)>,
-    since: Option<Instant>,
-}
-
 enum Wake {
     Ended(Result<(tokio::task::Id, Option<Outcome>), JoinError>),
     Saved(Unsaved, Result<(), StoreError>),
+    Rolled(Timestamp, Result<(), StoreError>),
     Inventory,
     Runtime,
     Asked(Box<Asked>),
@@ -125,6 +123,12 @@ impl Watch {
             running: HashMap::new(),
             unsaved: Unsaved::default(),
             saving: None,
+            is_behind: false,
+            has_lost: false,
+            ended: HashMap::new(),
+            is_unread: false,
+            is_day_over: false,
+            rolling: None,
             clocks: (Instant::now(), now),
             marked_at: now,
             rolled_until: rolled_until.unwrap_or(now),
@@ -175,12 +179,14 @@ impl Job for Watch {
         // Whether a container runs decides what is checked.
         self.spine.runtime.first_word().await;
         self.clocks = (Instant::now(), now());
-        self.hear(self.spine.runtime.get().connected, now());
+        let mut runtime = self.spine.runtime.subscribe();
+        let heard = runtime.borrow_and_update().connected;
+        self.hear(heard, now());
         let mut inventory = self.spine.inventory.clone();
         inventory.mark_changed();
-        let mut runtime = self.spine.runtime.subscribe();
         loop {
             self.begin_due();
+            self.begin_rolling();
             self.begin_saving();
             self.counts.send_replace(self.schedule.counts());
             let until = self.next_wake();
@@ -189,27 +195,24 @@ impl Job for Watch {
                     Wake::Ended(ended)
                 }
                 (unsaved, saved) = pending_or(&mut self.saving) => Wake::Saved(unsaved, saved),
+                (until, rolled) = pending_or(&mut self.rolling) => Wake::Rolled(until, rolled),
                 Ok(()) = inventory.changed() => Wake::Inventory,
                 Ok(()) = runtime.changed() => Wake::Runtime,
                 Some(asked) = self.commands.recv() => Wake::Asked(Box::new(asked)),
                 () = tokio::time::sleep_until(until) => Wake::Timer,
             };
             let (now, has_ticked) = self.look_at_clocks();
-            if has_ticked {
-                self.tick(now).await?;
-            }
+            let began = Instant::now();
             match wake {
                 Wake::Ended(ended) => self.ended(ended, now),
                 Wake::Saved(unsaved, saved) => self.saved(unsaved, saved),
-                Wake::Inventory => {
-                    let present = inventory.borrow_and_update().clone();
-                    self.read_labels(&present, now).await?;
-                    self.follow_containers(now);
-                }
+                Wake::Rolled(until, rolled) => self.rolled(until, rolled),
+                Wake::Inventory => self.take_over(&mut inventory, now).await,
                 Wake::Runtime => {
                     let heard = runtime.borrow_and_update().connected;
                     if self.hear(heard, now) {
-                        self.follow_containers(now);
+                        // What is heard now may be in the inventory already.
+                        self.take_over(&mut inventory, now).await;
                     }
                 }
                 Wake::Asked(asked) => {
@@ -219,6 +222,13 @@ impl Job for Watch {
                 }
                 Wake::Timer => {}
             }
+            if has_ticked {
+                self.tick(now);
+                if self.is_unread {
+                    self.take_over(&mut inventory, now).await;
+                }
+            }
+            self.excuse(began.elapsed());
         }
     }
 }
@@ -240,7 +250,8 @@ impl Watch {
     fn next_wake(&self) -> Instant {
         let tick = self.clocks.0 + TICK;
         let check = self.schedule.next_at().unwrap_or(tick);
-        let save = self.unsaved.since.filter(|_| self.saving.is_none()).map(|since| since + GATHER);
+        let can_save = self.saving.is_none() && self.rolling.is_none();
+        let save = self.unsaved.since.filter(|_| can_save).map(|since| since + GATHER);
         tick.min(check).min(save.unwrap_or(tick))
     }
 
@@ -284,57 +295,21 @@ impl Watch {
             failure.error = bounded(&failure.error);
         }
         let succeeded = outcome.failure.is_none();
+        let before = entry.state;
         let (at, step) = entry.state.after_check(succeeded, now, &entry.policy());
-        let coded = Coded::of(&outcome);
-        let error = outcome.failure.as_ref().map(|failure| failure.error.clone());
-        self.unsaved.writes.push(Write::Check { id, at, coded, error });
-        self.take(id, step, Some(&outcome));
+        let write = Write::check(id, at, &outcome, &before, &entry.state);
+        self.note(id, write, step, Some(&outcome));
     }
 
-    /// Notes what a step changed: to be stored, then told.
-    fn take(&mut self, id: i64, step: Step, last: Option<&Outcome>) {
-        let Some(entry) = self.entries.get(&id) else { return };
-        let unsaved = &mut self.unsaved;
-        unsaved.writes.extend(step.spans.into_iter().map(|span| Write::Span { id, span }));
-        let coded = last.map(|outcome| {
-            let error = outcome.failure.as_ref().map(|failure| failure.error.clone());
-            (Coded::of(outcome), error)
-        });
-        unsaved.writes.push(Write::State { id, state: entry.state, last: coded });
-        unsaved.events.extend(step.told.iter().map(|told| entry.event(id, *told, last)));
-        unsaved.since.get_or_insert_with(Instant::now);
-    }
-
-    fn begin_saving(&mut self) {
-        let ready = self.unsaved.since.is_some_and(|since| since.elapsed() >= GATHER);
-        if self.saving.is_some() || !ready {
-            return;
+    /// Reads labels and follows containers. While the store does not take it, what is declared stays.
+    async fn take_over(&mut self, inventory: &mut InventoryReader, now: Timestamp) {
+        let present = inventory.borrow_and_update().clone();
+        let read = self.read_labels(&present, now).await;
+        self.is_unread = read.is_err();
+        if let Err(error) = read {
+            tracing::error!("what labels declare could not be stored yet: {error}");
         }
-        let unsaved = std::mem::take(&mut self.unsaved);
-        let (store, now) = (self.spine.store.clone(), now());
-        let save = async move {
-            let writes: Arc<[Write]> = unsaved.writes.into();
-            let shared = writes.clone();
-            let saved = store.write(move |tx| sql::save(tx, &shared, now)).await;
-            let writes = if saved.is_ok() { Vec::new() } else { writes.to_vec() };
-            (Unsaved { writes, events: unsaved.events, since: unsaved.since }, saved)
-        };
-        self.saving = Some(save.boxed());
-    }
-
-    /// Events are told even if the disk is full: somebody should hear of an outage.
-    fn saved(&mut self, mut before: Unsaved, saved: Result<(), StoreError>) {
-        for (name, data) in before.events.drain(..) {
-            self.spine.events.publish(name, &data);
-        }
-        if let Err(error) = saved {
-            let dropped = (before.writes.len() + self.unsaved.writes.len()).saturating_sub(UNSAVED);
-            tracing::error!(dropped, "results of checks are not stored yet: {error}");
-            before.writes.append(&mut self.unsaved.writes);
-            self.unsaved.writes = before.writes.split_off(dropped.min(before.writes.len()));
-            // Not at once again.
-            self.unsaved.since = Some(Instant::now() + TICK);
-        }
+        self.follow_containers(now);
     }
 
     /// What is under way for endpoints that changed is cut.
@@ -380,30 +355,34 @@ impl Watch {
         (now, has_ticked)
     }
 
-    async fn tick(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let expired: Vec<_> = self
+    /// Waiting for the store is no standing still. A sleep of the machine meanwhile shows on the wall
+    /// clock alone, and is noticed.
+    fn excuse(&mut self, waited: Duration) {
+        self.clocks.0 += waited;
+        let waited = SignedDuration::try_from(waited).unwrap_or_default();
+        self.clocks.1 = whole(self.clocks.1.checked_add(waited).unwrap_or(self.clocks.1));
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        // One that waits for its turn is about to be known: its status does not flap.
+        let lapsed: Vec<_> = self
             .entries
             .iter_mut()
+            .filter(|(id, _)| !self.schedule.is_busy(**id))
             .map(|(id, entry)| (*id, entry.state.expire(now)))
             .filter(|(_, step)| *step != Step::default())
             .collect();
-        for (id, step) in expired {
+        for (id, step) in lapsed {
             self.take(id, step, None);
         }
         if now.duration_since(self.marked_at) >= MARK || now < self.marked_at {
             self.marked_at = now;
-            self.spine.store.write(move |tx| sql::save_observed_until(tx, now)).await?;
+            self.unsaved.writes.push(Write::Mark { at: now });
+            self.unsaved.since.get_or_insert_with(Instant::now);
         }
+        // Also after the clock was set back.
         let day = |at: Timestamp| at.as_millisecond().div_euclid(history::DAY_MS);
-        if day(now) > day(self.rolled_until) {
-            for ids in self.spine.store.read(history::all).await?.chunks(ROLL).map(<[i64]>::to_vec)
-            {
-                self.spine.store.write(move |tx| history::roll_up_days(tx, &ids, now)).await?;
-            }
-            self.spine.store.write(move |tx| history::save_rolled_until(tx, now)).await?;
-            self.rolled_until = now;
-        }
-        Ok(())
+        self.is_day_over = !self.is_behind && day(now) != day(self.rolled_until);
     }
 }
 
@@ -419,3 +398,6 @@ fn whole(at: Timestamp) -> Timestamp {
 fn now() -> Timestamp {
     whole(clock::now())
 }
+
+#[cfg(test)]
+mod tests;
