@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures_util::StreamExt;
 use http::StatusCode;
+use maintenant_api::alerts::{Acknowledgement, AlertQuery};
 use maintenant_api::certificates::{CertificateList, ListedCertificate};
 use maintenant_api::containers::{
     ContainerDetail, ContainerLogs, LogQuery, TransitionList, TransitionQuery,
@@ -19,19 +20,23 @@ use maintenant_api::endpoints::{
     CheckList, CheckQuery, EndpointListQuery, EndpointStatistics, StatisticsQuery,
 };
 use maintenant_api::error::ErrorBody;
-use maintenant_api::health::{HealthStatus, RuntimeStatus};
+use maintenant_api::health::{Edition, HealthStatus, RuntimeStatus};
 use maintenant_api::heartbeats::{Heartbeat, HeartbeatDetail, HeartbeatList};
+use maintenant_api::resources::{ResourceSummary, TopConsumers, TopQuery};
 use maintenant_serve::clock;
 use maintenant_serve::logging::foreign;
 use maintenant_serve::settings::{Secret, is_loopback};
 use reqwest::{Certificate, Client, Identity, Method, Response, Url, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{CollectorSettings, Target};
-use crate::listed::{EndpointList, FoundEndpoint, List, Listed, ListedEndpoint};
+use crate::listed::{
+    AlertPage, EndpointList, FoundEndpoint, List, Listed, ListedAlert, ListedEndpoint,
+};
 use crate::log_stream;
 
 /// From the call to the last byte, a second attempt included.
@@ -155,6 +160,10 @@ impl Collector {
         self.get("runtime/status", &()).await
     }
 
+    pub async fn edition(&self) -> Result<Edition, ClientError> {
+        self.get("edition", &()).await
+    }
+
     pub async fn containers(&self) -> Result<Vec<Listed>, ClientError> {
         self.get::<List>("containers", &()).await.map(List::containers)
     }
@@ -182,7 +191,7 @@ impl Collector {
             let place = self.calls.acquire().await;
             let lines = [("lines", query.lines.clone())];
             let stream = format!("containers/{id}/logs/stream");
-            let response = self.send(Method::GET, &stream, &lines).await;
+            let response = self.send(Method::GET, &stream, &lines, None).await;
             (response, place)
         };
         match timeout_at(end, response).await {
@@ -235,15 +244,42 @@ impl Collector {
     }
 
     pub async fn pause_heartbeat(&self, id: i64) -> Result<Heartbeat, ClientError> {
-        self.call(Method::POST, &format!("heartbeats/{id}/pause"), &()).await
+        self.post(&format!("heartbeats/{id}/pause"), None).await
     }
 
     pub async fn resume_heartbeat(&self, id: i64) -> Result<Heartbeat, ClientError> {
-        self.call(Method::POST, &format!("heartbeats/{id}/resume"), &()).await
+        self.post(&format!("heartbeats/{id}/resume"), None).await
     }
 
     pub async fn certificates(&self) -> Result<Vec<ListedCertificate>, ClientError> {
         self.get::<CertificateList>("certificates", &()).await.map(|list| list.certificates)
+    }
+
+    /// Other servers know no filter but source, severity, status, before and limit.
+    pub(crate) async fn alerts(&self, query: &AlertQuery) -> Result<AlertPage, ClientError> {
+        self.get("alerts", query).await
+    }
+
+    pub(crate) async fn alert(&self, id: i64) -> Result<ListedAlert, ClientError> {
+        self.get(&format!("alerts/{id}"), &()).await
+    }
+
+    pub(crate) async fn acknowledge(
+        &self,
+        id: i64,
+        by: String,
+    ) -> Result<ListedAlert, ClientError> {
+        let body = serde_json::to_value(Acknowledgement { acknowledged_by: by })
+            .map_err(|error| ClientError::Unreadable(error.to_string()))?;
+        self.post(&format!("alerts/{id}/acknowledge"), Some(body)).await
+    }
+
+    pub async fn resource_summary(&self) -> Result<ResourceSummary, ClientError> {
+        self.get("resources/summary", &()).await
+    }
+
+    pub async fn top_consumers(&self, query: &TopQuery) -> Result<TopConsumers, ClientError> {
+        self.get("resources/top", query).await
     }
 
     async fn get<T: DeserializeOwned>(
@@ -251,7 +287,15 @@ impl Collector {
         route: &str,
         query: &(impl Serialize + Sync),
     ) -> Result<T, ClientError> {
-        self.call(Method::GET, route, query).await
+        self.call(Method::GET, route, query, None).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        route: &str,
+        body: Option<Value>,
+    ) -> Result<T, ClientError> {
+        self.call(Method::POST, route, &(), body.as_ref()).await
     }
 
     /// Reads are tried again when that may help; whatever changes something only when the first
@@ -261,18 +305,19 @@ impl Collector {
         method: Method,
         route: &str,
         query: &(impl Serialize + Sync),
+        body: Option<&Value>,
     ) -> Result<T, ClientError> {
         let started = Instant::now();
         let call = async {
             let _place = self.calls.acquire().await;
-            let body = match self.attempt(method.clone(), route, query).await {
+            let answer = match self.attempt(method.clone(), route, query, body).await {
                 Err(failure) if failure.unsent || (failure.may_pass && method.is_safe()) => {
                     tokio::time::sleep(PAUSE).await;
-                    self.attempt(method, route, query).await
+                    self.attempt(method, route, query, body).await
                 }
                 other => other,
             };
-            body.map_err(|failure| failure.error)
+            answer.map_err(|failure| failure.error)
         };
         let result = tokio::time::timeout(DEADLINE, call)
             .await
@@ -297,8 +342,9 @@ impl Collector {
         method: Method,
         route: &str,
         query: &(impl Serialize + Sync),
+        body: Option<&Value>,
     ) -> Result<Vec<u8>, Failure> {
-        let response = self.send(method, route, query).await?;
+        let response = self.send(method, route, query, body).await?;
         let status = response.status();
         let body = bounded_body(response).await?;
         if status.is_success() { Ok(body) } else { Err(Failure::answered(status, &body)) }
@@ -309,6 +355,7 @@ impl Collector {
         method: Method,
         route: &str,
         query: &(impl Serialize + Sync),
+        body: Option<&Value>,
     ) -> Result<Response, Failure> {
         let client =
             self.client.get_or_try_init(async || self.build_client()).await.map_err(|error| {
@@ -317,6 +364,9 @@ impl Collector {
         let mut url = self.base.clone();
         url.set_path(&format!("{}/api/v1/{route}", self.base.path().trim_end_matches('/')));
         let mut request = client.request(method, url).query(query);
+        if let Some(body) = body {
+            request = request.json(body);
+        }
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.expose());
         }
@@ -443,7 +493,7 @@ mod tests {
         let settings = CollectorSettings::default();
         let collector =
             Collector::new("x".to_owned(), Target::Http(url.clone()), &settings).unwrap();
-        collector.attempt(Method::POST, "heartbeats/1/pause", &()).await.unwrap_err()
+        collector.attempt(Method::POST, "heartbeats/1/pause", &(), None).await.unwrap_err()
     }
 
     #[tokio::test]

@@ -77,6 +77,21 @@ impl Collectors {
         )))
     }
 
+    /// The one whose item is to be changed, by an id that `list` shows.
+    pub fn only(&self, name: Option<&str>, list: &str) -> Result<Arc<Collector>, ToolError> {
+        let collectors = self.choose(name)?;
+        if let [collector] = collectors.as_slice() {
+            return Ok(collector.clone());
+        }
+        let names: Vec<String> =
+            collectors.iter().map(|collector| collector.name.clone()).collect();
+        Err(ToolError::new(format!(
+            "`collector` is missing: ids repeat among the collectors, which are {}. Repeat the \
+             call with the one that {list} shows; nothing was changed.",
+            names_of(&names)
+        )))
+    }
+
     pub fn warn_of_tokens_in_the_clear(&self) {
         for collector in self.0.iter().filter(|collector| collector.sends_token_in_the_clear()) {
             tracing::warn!(

@@ -121,6 +121,23 @@ pub fn explain(name: &str, error: &ClientError) -> String {
     }
 }
 
+/// The same of a change: also whether it may have been made, which `list` then shows.
+pub fn explain_change(name: &str, error: &ClientError, list: &str) -> String {
+    let uncertain = match error {
+        ClientError::Unreachable(_) | ClientError::Timeout | ClientError::Unreadable(_) => true,
+        ClientError::Refused { status: 403, .. } => {
+            return format!(
+                "Collector `{name}` does not let this gateway change anything. Trying again does \
+                 not help: the operator has to give it a token that may."
+            );
+        }
+        ClientError::Refused { status, .. } => *status >= 500,
+        _ => false,
+    };
+    let why = explain(name, error);
+    if uncertain { format!("{why} It may have been done: see {list} first.") } else { why }
+}
+
 fn said(message: &str) -> String {
     if message.is_empty() {
         return "no reason given".to_owned();

@@ -1,15 +1,17 @@
-//! Containers and endpoints as the tools need them from a list. What no tool shows is not read:
+//! Containers, endpoints and alerts as the tools need them from a list. What no tool shows is not read:
 //! lists are the largest answers there are, and most of a tool call's time goes into reading them.
 
 use std::collections::BTreeMap;
 
 use maintenant_api::Timestamp;
+use maintenant_api::alerts::{AlertStatus, Severity};
 use maintenant_api::containers::{ExitReason, Health, State};
 use maintenant_api::endpoints::{EndpointSource, EndpointStatus, EndpointType, FailureCause};
 use maintenant_api::monitors::AlertState;
 use maintenant_api::wire::{null_as_default, zero_time_as_none};
 use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 
 /// The parts of a container in `GET /containers` that tools filter, sort or show.
 #[derive(Debug, Clone, Deserialize)]
@@ -163,6 +165,78 @@ fn seconds(window: &str) -> Option<i64> {
     count.parse::<i64>().ok()?.checked_mul(unit)
 }
 
+/// The parts of an alert that tools filter, sort or show.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ListedAlert {
+    pub id: i64,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub source: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub alert_type: String,
+    #[serde(deserialize_with = "null_as_other")]
+    pub severity: Severity,
+    #[serde(deserialize_with = "null_as_other")]
+    pub status: AlertStatus,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub message: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub entity_type: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub entity_id: i64,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub entity_name: String,
+    #[serde(default, deserialize_with = "details")]
+    pub details: Map<String, Value>,
+    #[serde(default)]
+    pub resolved_by_id: Option<i64>,
+    #[serde(default, deserialize_with = "zero_time_as_none")]
+    pub fired_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "zero_time_as_none")]
+    pub resolved_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "zero_time_as_none")]
+    pub acknowledged_at: Option<Timestamp>,
+    #[serde(default)]
+    pub acknowledged_by: Option<String>,
+    #[serde(default, deserialize_with = "zero_time_as_none")]
+    pub escalated_at: Option<Timestamp>,
+}
+
+impl ListedAlert {
+    /// It tells only that another one ended, which names it in `resolved_by_id`.
+    pub(crate) fn is_recovery(&self) -> bool {
+        self.severity == Severity::Info
+            && self.status == AlertStatus::Resolved
+            && self.resolved_at.is_none()
+    }
+
+    /// When the trouble began, as far as it is known.
+    pub(crate) fn since(&self) -> Option<Timestamp> {
+        let since = self.details.get("since").and_then(Value::as_str);
+        since.and_then(|since| since.parse().ok()).or(self.fired_at)
+    }
+}
+
+/// Details are JSON inside of text; what is none of that says nothing.
+fn details<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Value>, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => serde_json::from_str(&text).unwrap_or_default(),
+        Value::Object(details) => details,
+        _ => Map::new(),
+    })
+}
+
+/// `GET /alerts`: newest first.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct AlertPage {
+    #[serde(deserialize_with = "null_as_default")]
+    pub(crate) alerts: Vec<ListedAlert>,
+    #[serde(deserialize_with = "null_as_default")]
+    pub(crate) has_more: bool,
+    /// Other servers send none.
+    pub(crate) next_cursor: Option<String>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +253,27 @@ mod tests {
             "target": null, "alert_state": null, "source": null, "name": null}]}"#;
         let endpoints = serde_json::from_str::<EndpointList>(list).unwrap().endpoints;
         assert_eq!((endpoints[0].id, endpoints[0].status), (1, EndpointStatus::Unknown));
+        let list = r#"{"alerts": [{"id": 1, "severity": null, "status": null, "source": null,
+            "message": null, "entity_id": null, "entity_name": null, "details": null,
+            "fired_at": null}], "has_more": null}"#;
+        let alerts = serde_json::from_str::<AlertPage>(list).unwrap().alerts;
+        assert_eq!((alerts[0].severity, alerts[0].status), (Severity::Info, AlertStatus::Unknown));
+    }
+
+    #[test]
+    fn details_are_read_in_whatever_form_and_the_rest_is_nothing() {
+        let check = |details: Value, since: &str| {
+            let row = serde_json::json!({"id": 1, "severity": "info", "status": "active",
+                "fired_at": "2026-05-05T10:00:00Z", "details": details});
+            let alert: ListedAlert = serde_json::from_value(row).unwrap();
+            assert_eq!(alert.since().unwrap().to_string(), since, "{details}");
+        };
+        check(r#"{"since": "2026-05-05T11:58:00+02:00"}"#.into(), "2026-05-05T09:58:00Z");
+        check(serde_json::json!({"since": "2026-05-05T09:58:00Z"}), "2026-05-05T09:58:00Z");
+        for odd in ["", "{", "[]", "null", r#"{"since": 7}"#, r#"{"since": "noon"}"#] {
+            check(odd.into(), "2026-05-05T10:00:00Z");
+        }
+        check(Value::Null, "2026-05-05T10:00:00Z");
     }
 
     #[test]

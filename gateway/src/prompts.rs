@@ -85,11 +85,13 @@ fn triage() -> String {
     format!(
         "Find out what is in trouble, and why.\n\n\
          1. Call get_health: can the data be trusted right now?\n\
-         2. Call list_containers, list_endpoints, list_heartbeats and list_certificates: what is \
-         in trouble comes first in each.\n\
+         2. Call list_alerts: what is wrong, since when, and what it affects. Then list_containers, \
+         list_endpoints, list_heartbeats and list_certificates: what is in trouble comes first in \
+         each, whether or not it raised an alert.\n\
          3. For each container in trouble, at most five, worst first: call get_container, then \
          get_container_logs around the time it ended or changed. For endpoints that are down: \
-         call get_endpoint_history. What began at the same time may have one cause.\n\
+         call get_endpoint_history. If anything was killed for memory or is slow: call \
+         get_resources. What began at the same time may have one cause.\n\
          4. Report for each: what happened and since when, the likely cause with its evidence, and \
          the next step. If nothing is in trouble, say so and stop.\n\n{HONESTLY}"
     )
@@ -100,8 +102,8 @@ fn triage_of(container: &str) -> String {
     format!(
         "Find out what is wrong with the container {container}, if anything.\n\n\
          1. Call get_health: can the data be trusted right now?\n\
-         2. Call list_containers, and list_endpoints with this container: what else fails at the \
-         same time?\n\
+         2. Call list_alerts with entity = its name, list_containers, and list_endpoints with \
+         this container: what else fails at the same time?\n\
          3. Call get_container for {container}, then get_container_logs around the time it ended \
          or changed.\n\
          4. Report what happened and since when, the likely cause with its evidence, and the next \
@@ -112,15 +114,17 @@ fn triage_of(container: &str) -> String {
 fn daily_report() -> String {
     format!(
         "Write a short report on the last 24 hours.\n\n\
-         1. Call get_health, list_containers, list_endpoints, list_heartbeats, and \
-         list_certificates with expires_within_days = 30.\n\
+         1. Call get_health, list_alerts with active_only = false and since = 24h, \
+         list_containers, list_endpoints, list_heartbeats, list_certificates with \
+         expires_within_days = 30, and get_resources.\n\
          2. For containers in trouble, or whose `since` lies within the last 24 hours: call \
          get_container, at most ten; for those that ended badly also get_container_logs with since \
          = 24h. For endpoints whose uptime_24h is below 100: call get_endpoint_history, at most \
          ten.\n\
-         3. Report: what is wrong now; what went wrong and recovered; restarts; jobs that did not \
-         run; uptime below 99 %; certificates that end soon. One line each, worst first. If the \
-         day was quiet, one sentence is enough.\n\n\
+         3. Report: what is wrong now, and who knows of it; what went wrong and recovered; \
+         restarts; jobs that did not run; uptime below 99 %; certificates that end soon; what the \
+         host uses more than yesterday. One line each, worst first. If the day was quiet, one \
+         sentence is enough.\n\n\
          {HONESTLY}"
     )
 }

@@ -14,7 +14,13 @@ use crate::untrusted::quoted;
 const JSON: &str = "application/json";
 
 /// Each is what a tool answers when it is called without arguments.
-const RESOURCES: [Definition; 5] = [
+const RESOURCES: [Definition; 7] = [
+    Definition {
+        uri: "maintenant://alerts",
+        tool: "list_alerts",
+        title: "Alerts",
+        description: "What is wrong now, worst first, with counts.",
+    },
     Definition {
         uri: "maintenant://certificates",
         tool: "list_certificates",
@@ -44,6 +50,12 @@ const RESOURCES: [Definition; 5] = [
         tool: "list_heartbeats",
         title: "Heartbeats",
         description: "Jobs that report by pinging, those that did not first, with counts.",
+    },
+    Definition {
+        uri: "maintenant://resources",
+        tool: "get_resources",
+        title: "Resources",
+        description: "What the host uses now and used before, and the largest containers.",
     },
 ];
 

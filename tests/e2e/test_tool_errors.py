@@ -7,10 +7,14 @@ from support.mcp_clients import Reader
 from support.rest import Rest
 
 TOOLS = [
+    "acknowledge_alert",
     "get_container",
     "get_container_logs",
     "get_endpoint_history",
     "get_health",
+    "get_resources",
+    "get_top_consumers",
+    "list_alerts",
     "list_certificates",
     "list_containers",
     "list_endpoints",

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use maintenant_api::alerts::AlertQuery;
 use maintenant_api::health::{HealthStatus, RuntimeStatus};
 use rmcp::{tool, tool_router};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::alerts::{self, AlertCounts};
 use super::containers::Summary;
 use super::{counted, hint};
 use crate::arguments::Parameters;
@@ -14,7 +16,7 @@ use crate::budget::{self, Json};
 use crate::collector::{ClientError, Collector};
 use crate::collectors::{ask, error_of_source, fewest};
 use crate::error::ToolError;
-use crate::listed::Listed;
+use crate::listed::{AlertPage, Listed};
 use crate::server::Gateway;
 use crate::time::show;
 use crate::untrusted::{self, name};
@@ -52,6 +54,9 @@ pub(crate) struct HealthAnswer {
     /// Over all collectors that answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     containers: Option<Summary>,
+    /// Active ones of all that answer, by severity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alerts: Option<AlertCounts>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sources: Option<Vec<CollectorHealth>>,
     gateway_version: &'static str,
@@ -82,8 +87,8 @@ struct CollectorHealth {
 
 #[tool_router(router = health, vis = "pub(super)")]
 impl Gateway {
-    /// Tells whether the monitoring itself works: collectors, their connection to Docker, counts of containers.
-    /// Call it when data looks old, states are `unknown` or a collector does not answer; for the containers use list_containers.
+    /// Tells whether the monitoring itself works: collectors, their connection to Docker; counts containers and active alerts.
+    /// Call it when data looks old, states are `unknown` or a collector does not answer; for what is wrong use list_alerts.
     #[tool(
         title = "Get health of the monitoring",
         annotations(
@@ -107,12 +112,22 @@ struct Examined {
     health: HealthStatus,
     runtime: Result<RuntimeStatus, ClientError>,
     containers: Result<Vec<Listed>, ClientError>,
+    alerts: Result<AlertPage, ClientError>,
 }
 
 async fn examine(collector: Arc<Collector>) -> Result<Examined, ClientError> {
-    let (health, runtime, containers) =
-        tokio::join!(collector.health(), collector.runtime_status(), collector.containers());
-    Ok(Examined { health: health?, runtime, containers })
+    let active = AlertQuery {
+        status: Some("active".to_owned()),
+        limit: Some("200".to_owned()),
+        ..AlertQuery::default()
+    };
+    let (health, runtime, containers, alerts) = tokio::join!(
+        collector.health(),
+        collector.runtime_status(),
+        collector.containers(),
+        collector.alerts(&active)
+    );
+    Ok(Examined { health: health?, runtime, containers, alerts })
 }
 
 impl Examined {
@@ -162,6 +177,11 @@ fn shape(
     let containers = answering.iter().any(|examined| examined.containers.is_ok()).then(|| {
         Summary::of(answering.iter().flat_map(|examined| examined.containers.iter().flatten()))
     });
+    let pages: Vec<&AlertPage> =
+        answering.iter().filter_map(|examined| examined.alerts.as_ref().ok()).collect();
+    let alerts =
+        (!pages.is_empty()).then(|| alerts::counts(pages.iter().flat_map(|page| &page.alerts)));
+    let has_more = pages.iter().any(|page| page.has_more);
     let (sources, rest) = if several || working < answers.len() {
         let sources = answers.iter().map(|answer| source(answer, several)).collect();
         let (sources, rest) =
@@ -180,6 +200,7 @@ fn shape(
             let containers = counted(unknown, "container");
             format!("State unknown for {containers}, because Docker cannot be asked.")
         }),
+        has_more.then(|| "There are more alerts than are counted here.".to_owned()),
         rest,
     ]);
     HealthAnswer {
@@ -194,6 +215,7 @@ fn shape(
         hint,
         degraded: runtime.filter(|_| !several).map(limitations).unwrap_or_default(),
         containers,
+        alerts,
         sources,
         gateway_version: env!("CARGO_PKG_VERSION"),
     }

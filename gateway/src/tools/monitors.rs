@@ -11,8 +11,7 @@ use super::heartbeats::shown_name;
 use crate::arguments::{Parameters, required_whole_number};
 use crate::budget::Json;
 use crate::collector::{ClientError, Collector};
-use crate::collectors::names_of;
-use crate::error::{ToolError, explain};
+use crate::error::{ToolError, explain_change};
 use crate::server::Gateway;
 use crate::time::show;
 use crate::untrusted::{quoted, without_ids};
@@ -103,16 +102,7 @@ impl Gateway {
                 quoted(&kind)
             )));
         }
-        let collectors = self.collectors().choose(monitor.collector.as_deref())?;
-        let [collector] = collectors.as_slice() else {
-            let names: Vec<String> =
-                collectors.iter().map(|collector| collector.name.clone()).collect();
-            return Err(ToolError::new(format!(
-                "`collector` is missing: ids repeat among the collectors, which are {}. Repeat \
-                 the call with the one that list_heartbeats shows; nothing was changed.",
-                names_of(&names)
-            )));
-        };
+        let collector = self.collectors().only(monitor.collector.as_deref(), "list_heartbeats")?;
         let unknown = || {
             ToolError::new(format!(
                 "There is no heartbeat with id {id} on collector `{}`. list_heartbeats shows all \
@@ -121,7 +111,7 @@ impl Gateway {
             ))
         };
         match collector.heartbeat(id).await {
-            Ok(heartbeat) if heartbeat.active => Ok((collector.clone(), heartbeat)),
+            Ok(heartbeat) if heartbeat.active => Ok((collector, heartbeat)),
             Ok(_) | Err(ClientError::NotFound { .. }) => Err(unknown()),
             Err(error) => Err(ToolError::from_client(&collector.name, &error)),
         }
@@ -151,24 +141,7 @@ fn refused(collector: &Collector, error: &ClientError, before: &Heartbeat) -> To
                 before.status.as_str()
             )
         }
-        ClientError::Refused { status: 403, .. } => format!(
-            "Collector `{}` does not let this gateway change anything. Trying again does not \
-             help: the operator has to give it a token that may.",
-            collector.name
-        ),
-        error => {
-            let why = explain(&collector.name, error);
-            let uncertain = match error {
-                ClientError::Unreachable(_) | ClientError::Timeout | ClientError::Unreadable(_) => {
-                    true
-                }
-                ClientError::Refused { status, .. } => *status >= 500,
-                _ => false,
-            };
-            let after =
-                if uncertain { " It may have been done: see list_heartbeats first." } else { "" };
-            format!("{why}{after}")
-        }
+        error => explain_change(&collector.name, error, "list_heartbeats"),
     };
     ToolError::new(without_ids(&sentence))
 }

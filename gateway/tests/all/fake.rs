@@ -35,6 +35,7 @@ pub(crate) struct Seen {
     /// Path below `/api/v1/`, with the query.
     pub(crate) path: String,
     pub(crate) authorization: Option<String>,
+    pub(crate) body: String,
 }
 
 impl Fake {
@@ -84,13 +85,17 @@ fn app(
         let method = request.method().to_string();
         let authorization = request.headers().get("authorization");
         let authorization = authorization.map(|value| value.to_str().unwrap().to_owned());
-        let nth = {
-            let mut seen = seen.lock().unwrap();
-            seen.push(Seen { method, path: path.clone(), authorization });
-            seen.iter().filter(|seen| seen.path == path).count()
-        };
-        let answer = answers(&path, nth);
-        async move { response(answer) }
+        let (seen, answers) = (seen.clone(), answers.clone());
+        async move {
+            let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            let nth = {
+                let mut seen = seen.lock().unwrap();
+                seen.push(Seen { method, path: path.clone(), authorization, body });
+                seen.iter().filter(|seen| seen.path == path).count()
+            };
+            response(answers(&path, nth))
+        }
     };
     (Router::new().fallback(handler), requests)
 }
@@ -104,6 +109,13 @@ fn response((status, body): Answer) -> Response {
             (status, kind, format!("{body}\n")).into_response()
         }
     }
+}
+
+/// `base` with the fields of `rest`.
+pub(crate) fn object(mut base: Value, rest: Value) -> Value {
+    let Value::Object(rest) = rest else { panic!("{rest}") };
+    base.as_object_mut().unwrap().extend(rest);
+    base
 }
 
 pub(crate) fn error(status: u16, code: &str, message: &str) -> Answer {

@@ -9,6 +9,7 @@
     reason = "a test that meets the unexpected has failed"
 )]
 
+mod alerts;
 mod fake;
 mod faults;
 mod monitors;
@@ -18,4 +19,5 @@ mod resources;
 mod stdio;
 mod tls;
 mod tools;
+mod usage;
 mod wire;

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fake::{Answer, Client, Fake, contract, error, nobody};
+use crate::fake::{Answer, Client, Fake, contract, error, nobody, object};
 
 /// Nothing of this may be in any answer.
 const SECRETS: [&str; 6] = [
@@ -16,12 +16,6 @@ const SECRETS: [&str; 6] = [
 ];
 pub(crate) const PING: &str = "0190b7a4-1111-7222-8333-444455556666";
 const TARGET: &str = "https://ops:hunter2@shop.example.org/health?key=query-secret";
-
-fn object(mut base: Value, rest: Value) -> Value {
-    let Value::Object(rest) = rest else { panic!("{rest}") };
-    base.as_object_mut().unwrap().extend(rest);
-    base
-}
 
 fn endpoint(id: i64, status: &str, rest: Value) -> Value {
     let base = json!({

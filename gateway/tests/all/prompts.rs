@@ -45,7 +45,7 @@ async fn a_prompt_names_real_tools_and_the_container_asked_for() {
     let one = get(&client, "triage", json!({"container": "shop-db-1"})).await.unwrap();
     for text in [&daily, &all, &one] {
         for part in
-            ["get_health", "list_containers", "list_endpoints", "get_container_logs", "guesses"]
+            ["get_health", "list_alerts", "list_containers", "get_container_logs", "guesses"]
         {
             assert!(text.contains(part), "{part} in {text}");
         }

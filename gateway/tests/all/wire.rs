@@ -72,8 +72,8 @@ impl Server {
 
     /// As clients of 2026-07-28 ask.
     async fn modern(&self, method: &str, mut params: Value, name: Option<&str>) -> Value {
-        params["_meta"] = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                                 "io.modelcontextprotocol/clientCapabilities": {}});
+        params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let mut request = self
             .post(body.to_string())
@@ -121,7 +121,7 @@ async fn clients_that_initialize_are_served() {
         assert!(response.headers().get("mcp-session-id").is_none());
         let answer = json(response).await;
         assert_eq!(answer["id"], "a");
-        assert_eq!(answer["result"]["tools"][0]["name"], "get_container");
+        assert_eq!(answer["result"]["tools"][0]["name"], "acknowledge_alert");
         assert!(answer["result"].get("ttlMs").is_none());
     }
     let answer = server.legacy_call("get_health", json!({})).await;
@@ -158,6 +158,26 @@ async fn clients_of_2026_07_28_are_served_without_a_handshake() {
 }
 
 /// What is declared is there, and nothing is promised that is not kept.
+/// Without a session only clients of 2026-07-28 say who they are with each call.
+#[tokio::test]
+async fn who_acknowledges_is_the_client_that_calls() {
+    let fake = Fake::tcp(crate::alerts::ours).await;
+    let server = Server::gateway(&fake.url, &[]).await;
+    let call = json!({"name": "acknowledge_alert", "arguments": {"alert_id": 1}});
+    server.legacy("tools/call", call.clone()).await;
+    for name in ["claude\u{202e}", "  ", &"x".repeat(500)] {
+        let mut call = call.clone();
+        call["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": name, "version": "1"});
+        server.modern("tools/call", call, Some("acknowledge_alert")).await;
+    }
+    let requests = fake.requests.lock().unwrap().clone();
+    let told = requests.iter().filter(|seen| seen.method == "POST");
+    let told: Vec<Value> = told.map(|seen| serde_json::from_str(&seen.body).unwrap()).collect();
+    let long = format!("mcp:{}… [436 more characters]", "x".repeat(64));
+    let names = ["mcp", "mcp:claude\\u{202e}", "mcp", &long];
+    assert_eq!(told, names.map(|name| json!({"acknowledged_by": name})));
+}
+
 fn check_capabilities(capabilities: &Value) {
     let declared = json!({"tools": {}, "prompts": {}, "resources": {}, "completions": {}});
     assert_eq!(*capabilities, declared);
@@ -174,7 +194,7 @@ async fn prompts_and_resources_are_served_to_clients_that_initialize() {
     let prompt = server.legacy("prompts/get", json!({"name": "triage"})).await;
     assert_eq!(prompt["result"]["messages"][0]["role"], "user");
     let resources = server.legacy("resources/list", json!({})).await;
-    assert_eq!(resources["result"]["resources"][3]["uri"], "maintenant://health");
+    assert_eq!(resources["result"]["resources"][4]["uri"], "maintenant://health");
     let read = server.legacy("resources/read", json!({"uri": "maintenant://health"})).await;
     assert_eq!(read["result"]["contents"][0]["mimeType"], "application/json");
     let templates = server.legacy("resources/templates/list", json!({})).await;
