@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use ipnet::IpNet;
+use jiff::SignedDuration;
 use maintenant_serve::args::{ListenArgs, LogArgs, Logging, TokenArgs};
 use maintenant_serve::guard::{AllowedHosts, without_port};
 use maintenant_serve::settings::{self, Address, Faults, Secret, SettingsError};
@@ -14,6 +15,9 @@ use maintenant_serve::tls::TlsFiles;
 
 use crate::docker::{DEFAULT_HOST, Host};
 use crate::endpoints::{self, file::Declarations};
+
+/// A container that is down for longer is an alert, whatever is asked for.
+pub const LONGEST_DOWN: SignedDuration = SignedDuration::from_hours(24);
 
 /// Watches Docker and serves what it sees as REST under /api/v1.
 #[derive(Debug, Parser)]
@@ -68,6 +72,10 @@ pub struct CollectorArgs {
     /// Use TLS for a tcp:// engine (any value but 0 or empty)
     #[arg(long, env = "DOCKER_TLS_VERIFY", global = true)]
     pub docker_tls_verify: Option<String>,
+    /// How long a container may be down before that is an alert
+    #[arg(long, env = "MAINTENANT_CONTAINER_DOWN_AFTER", value_name = "DURATION", global = true)]
+    #[arg(default_value = "30s")]
+    pub container_down_after: String,
     /// TOML file that declares endpoints
     #[arg(long, env = "MAINTENANT_CONFIG", value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
@@ -97,6 +105,8 @@ pub struct Config {
     pub db: PathBuf,
     /// The engine to watch; `None` watches nothing.
     pub docker: Option<Host>,
+    /// How long a container may be down before that is an alert; at most [`LONGEST_DOWN`].
+    pub container_down_after: SignedDuration,
     pub probes: Probes,
     /// The file of `MAINTENANT_CONFIG`.
     pub endpoints: Declarations,
@@ -207,6 +217,7 @@ impl CollectorArgs {
             ),
             base_url: listen.base_url.to_string().trim_end_matches('/').to_owned(),
             docker: docker(self, faults),
+            container_down_after: down_after(&self.container_down_after, faults),
             edition: faults.or(Edition::Community, "MAINTENANT_EDITION", edition),
             organisation_name: self.organisation_name.clone(),
         }
@@ -256,6 +267,15 @@ fn networks(text: Option<&str>, name: &str, faults: &mut Faults) -> Vec<IpNet> {
     faults.or(Vec::new(), name, parsed)
 }
 
+fn down_after(text: &str, faults: &mut Faults) -> SignedDuration {
+    let parsed = settings::duration(text).and_then(|after| {
+        let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);
+        let fault = || format!("`{text}` is too long; use at most {LONGEST_DOWN:#}");
+        if after <= LONGEST_DOWN { Ok(after) } else { Err(fault()) }
+    });
+    faults.or(SignedDuration::ZERO, "MAINTENANT_CONTAINER_DOWN_AFTER", parsed)
+}
+
 fn docker(args: &CollectorArgs, faults: &mut Faults) -> Option<Host> {
     match args.runtime.as_str() {
         "none" => return None,
@@ -302,6 +322,7 @@ mod tests {
             "--log-format=xml",
             "--docker-host=ftp://x",
             "--db=/no/such/folder/m.db",
+            "--container-down-after=25h",
             "--tls-cert=x.pem",
             "--allowed-targets=everything",
             "--trusted-proxies=10.0.0.0/33",
@@ -313,12 +334,21 @@ mod tests {
             "MAINTENANT_LOG_FORMAT",
             "DOCKER_HOST",
             "MAINTENANT_DB",
+            "MAINTENANT_CONTAINER_DOWN_AFTER",
             "MAINTENANT_TLS_CERT",
             "MAINTENANT_ALLOWED_TARGETS",
             "MAINTENANT_TRUSTED_PROXIES",
         ] {
             assert!(text.contains(name), "{name} is missing from: {text}");
         }
+    }
+
+    #[test]
+    fn a_container_may_be_down_for_a_day_at_most() {
+        assert_eq!(faults(&["--container-down-after=0s"]), "");
+        assert_eq!(faults(&["--container-down-after=24h"]), "");
+        assert!(faults(&["--container-down-after=24h1s"]).contains("use at most 24h"));
+        assert!(faults(&["--container-down-after=soon"]).contains("no duration"));
     }
 
     #[test]

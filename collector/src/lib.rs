@@ -18,10 +18,12 @@ pub mod notify;
 pub mod problems;
 pub mod resources;
 pub mod runtime;
+pub mod runtime_rules;
 pub mod signals;
 pub mod spine;
 pub mod store;
 pub mod tasks;
 pub mod uptime;
+pub mod wording;
 
 pub use store::backup::backup;

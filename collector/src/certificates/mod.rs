@@ -11,6 +11,7 @@ pub mod ocsp;
 pub mod path;
 pub mod probe;
 pub mod routes;
+pub mod rules;
 pub mod sources;
 pub mod sql;
 pub mod starttls;

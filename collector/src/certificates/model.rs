@@ -1,6 +1,7 @@
 //! A watched server, and what the outcome of a check changes. No I/O and no clock.
 
 use jiff::{SignedDuration, Timestamp};
+use maintenant_api::alerts::Severity;
 use maintenant_api::certificates::{CertificateSource, CertificateStatus, Verdict};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ pub const DEFAULT_INTERVAL: i64 = 43_200;
 /// First pause after a check that found fault; it doubles up to the interval.
 const RETRY: i64 = 300;
 /// Failures to reach a server, in a row, that raise an alert: one lost packet is none.
-const UNREACHABLE_AFTER: u32 = 2;
+pub(super) const UNREACHABLE_AFTER: u32 = 2;
 /// Issuers whose clients renew by themselves, so that a warning is less pressing.
 const AUTOMATIC: [&str; 4] = ["Let's Encrypt", "ZeroSSL", "Buypass", "Google Trust Services"];
 
@@ -68,7 +69,7 @@ pub struct Alerts {
 pub type Event = (&'static str, Value);
 
 /// The thresholds that count for the certificate found.
-fn effective(monitor: &Monitor, finding: &Finding) -> Vec<Threshold> {
+pub(super) fn effective(monitor: &Monitor, finding: &Finding) -> Vec<Threshold> {
     finding.facts.as_ref().map_or_else(Vec::new, |facts| {
         // The last second belongs to its life.
         let life = facts.not_after.duration_since(facts.not_before);
@@ -158,6 +159,30 @@ fn days_left(finding: &Finding, now: Timestamp) -> Option<i64> {
     finding.path_not_after.map(|end| thresholds::days_left(end, now))
 }
 
+/// Its issuer's clients renew by themselves.
+fn is_automatic(finding: &Finding) -> bool {
+    let issuer = finding.facts.as_ref().map_or("", |facts| facts.issuer_org.as_str());
+    AUTOMATIC.iter().any(|known| issuer.contains(known))
+}
+
+/// How severe it is that a threshold is crossed.
+pub(super) fn severity(finding: &Finding, crossed: Threshold, now: Timestamp) -> Severity {
+    let days = days_left(finding, now).unwrap_or_default();
+    let (critical, warning) = if is_automatic(finding) { (3, 7) } else { (7, 14) };
+    let life = finding
+        .facts
+        .as_ref()
+        .map_or(i64::MAX, |facts| thresholds::days_left(facts.not_after, facts.not_before));
+    match days {
+        // Days by themselves say little about a life of days.
+        _ if life <= 3 * critical && crossed.is_last_tenth => Severity::Critical,
+        _ if life <= 3 * critical => Severity::Warning,
+        days if days <= critical => Severity::Critical,
+        days if days <= warning => Severity::Warning,
+        _ => Severity::Info,
+    }
+}
+
 fn completed(
     monitor: &Monitor,
     finding: &Finding,
@@ -220,37 +245,12 @@ impl Teller<'_> {
         match alerts.expiring {
             Some((left, _)) if left < crossed.left => {}
             Some((left, _)) if left == crossed.left => return,
-            _ => self.alert("expiring", self.severity(crossed), Some(crossed)),
+            _ => {
+                let severity = severity(self.finding, crossed, self.now);
+                self.alert("expiring", severity.as_str(), Some(crossed));
+            }
         }
         alerts.expiring = Some((crossed.left, crossed.days));
-    }
-
-    fn is_automatic(&self) -> bool {
-        let issuer = self.finding.facts.as_ref().map_or("", |facts| facts.issuer_org.as_str());
-        AUTOMATIC.iter().any(|known| issuer.contains(known))
-    }
-
-    fn severity(&self, crossed: Threshold) -> &'static str {
-        let days = days_left(self.finding, self.now).unwrap_or_default();
-        let (critical, warning) = if self.is_automatic() { (3, 7) } else { (7, 14) };
-        let life = self
-            .finding
-            .facts
-            .as_ref()
-            .map_or(i64::MAX, |facts| thresholds::days_left(facts.not_after, facts.not_before));
-        match days {
-            // Days by themselves say little about a life of days.
-            _ if life <= 3 * critical => {
-                if crossed.is_last_tenth {
-                    "critical"
-                } else {
-                    "warning"
-                }
-            }
-            days if days <= critical => "critical",
-            days if days <= warning => "warning",
-            _ => "info",
-        }
     }
 
     fn common(&self) -> Value {
@@ -278,7 +278,7 @@ impl Teller<'_> {
                 "days_remaining": days_left(finding, self.now),
                 "not_after": finding.path_not_after,
                 "issuer_org": finding.facts.as_ref().map_or("", |facts| &facts.issuer_org),
-                "auto_renewable": self.is_automatic(),
+                "auto_renewable": is_automatic(finding),
             }),
             _ => json!({ "error": finding.error }),
         };

@@ -423,6 +423,48 @@ pub fn checks(
     Ok((rows, total))
 }
 
+/// Monitors whose newest check found something, or that were never checked, each with that check.
+pub fn list_troubled(connection: &Connection) -> rusqlite::Result<Vec<(Monitor, Option<Check>)>> {
+    connection
+        .prepare_cached(
+            "SELECT m.*, c.id AS check_id, c.monitor_id, c.checked_at, f.finding
+             FROM certificate_monitors m LEFT JOIN certificate_checks c ON c.id = m.last_check_id
+             LEFT JOIN certificate_findings f ON f.id = c.finding_id
+             WHERE m.unwanted_since IS NULL AND m.status <> 'valid' ORDER BY m.id",
+        )?
+        .query_map([], |row| {
+            let has_check = row.get::<_, Option<i64>>("check_id")?.is_some();
+            Ok((monitor(row)?, has_check.then(|| check(row)).transpose()?))
+        })?
+        .collect()
+}
+
+/// The newest check of a monitor that saw a certificate, and when the first after it was made.
+pub fn last_seen(
+    connection: &Connection,
+    monitor_id: i64,
+) -> rusqlite::Result<(Option<Check>, Option<Timestamp>)> {
+    let seen = connection
+        .prepare_cached(
+            "SELECT c.*, c.id AS check_id, f.finding
+             FROM certificate_checks c JOIN certificate_findings f ON f.id = c.finding_id
+             WHERE c.monitor_id = ?1 AND json_extract(f.finding, '$.facts') IS NOT NULL
+             ORDER BY c.id DESC LIMIT 1",
+        )?
+        .query_row([monitor_id], check)
+        .optional()?;
+    let first_missed = connection
+        .prepare_cached(
+            "SELECT checked_at FROM certificate_checks WHERE monitor_id = ?1 AND id > ?2
+             ORDER BY id LIMIT 1",
+        )?
+        .query_row((monitor_id, seen.as_ref().map_or(0, |seen| seen.id)), |row| {
+            moment(row, "checked_at")
+        })
+        .optional()?;
+    Ok((seen, first_missed))
+}
+
 fn delete_unwanted(tx: &Connection, before_ms: i64, limit: u32) -> rusqlite::Result<usize> {
     tx.execute(
         "DELETE FROM certificate_monitors WHERE id IN

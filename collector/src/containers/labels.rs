@@ -17,16 +17,18 @@ pub struct Labels {
     /// `maintenant.alert.channels`, normalised to `a,b`
     pub alert_channels: String,
     pub compose: Option<Compose>,
-    /// All labels that ask for something to be watched, as written, for the dimensions that do it:
-    /// [`WATCHED`].
+    /// Labels as written: all that ask for something to be watched, for the dimensions that do it, and
+    /// the severity, which `alert_severity` does not tell apart from none. See [`WATCHED`].
     pub watched: BTreeMap<String, String>,
     /// Keys, cut to 200 characters, of those that are too large to be kept. When there are too many
     /// labels, none is kept, and this is the key of the first.
     pub watched_dropped: Vec<String>,
 }
 
-/// Beginnings of the labels that other dimensions read.
-const WATCHED: [&str; 2] = ["maintenant.endpoint.", "maintenant.tls."];
+/// Beginnings of the labels that are kept as written.
+const WATCHED: [&str; 3] = [SEVERITY, "maintenant.endpoint.", "maintenant.tls."];
+/// How severe whatever happens to the container is.
+pub const SEVERITY: &str = "maintenant.alert.severity";
 /// With more of these labels none is kept.
 pub const MOST_WATCHED: usize = 256;
 /// Bytes of key and value; a larger label is not kept.
@@ -68,7 +70,7 @@ impl Labels {
                 "true" | "1"
             ),
             custom_group: get("maintenant.group").to_owned(),
-            alert_severity: match get("maintenant.alert.severity").to_ascii_lowercase().as_str() {
+            alert_severity: match get(SEVERITY).to_ascii_lowercase().as_str() {
                 severity @ ("critical" | "warning" | "info") => severity.to_owned(),
                 _ => default.alert_severity,
             },

@@ -15,6 +15,8 @@ pub mod logs;
 pub mod model;
 pub mod observe;
 pub mod routes;
+pub mod rules;
+pub mod runs;
 pub mod sql;
 pub mod watch;
 

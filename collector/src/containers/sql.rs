@@ -393,6 +393,65 @@ pub fn spans(
         .collect()
 }
 
+/// Containers that are there and not ignored.
+pub fn list_watched(connection: &Connection) -> rusqlite::Result<Vec<Container>> {
+    connection
+        .prepare_cached("SELECT * FROM containers WHERE archived_at IS NULL AND NOT is_ignored")?
+        .query_map([], container)?
+        .collect()
+}
+
+/// Ids of all containers that are there.
+pub fn list_ids(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
+    connection
+        .prepare_cached("SELECT id FROM containers WHERE archived_at IS NULL")?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
+/// The newest transitions of a container, oldest first.
+pub fn newest_transitions(
+    connection: &Connection,
+    container_id: i64,
+    limit: u32,
+) -> rusqlite::Result<Vec<Transition>> {
+    let mut newest: Vec<Transition> = connection
+        .prepare_cached(
+            "SELECT id, container_id, at, previous_state, new_state, previous_health, new_health,
+                 exit_code, exit_signal, exit_reason, oom_killed, observed_by
+             FROM container_transitions WHERE container_id = ?1 ORDER BY at DESC, id DESC LIMIT ?2",
+        )?
+        .query_map((container_id, limit), |row| {
+            let state = |column| {
+                word(row, column, State::parse).map(|state| state.unwrap_or(State::Unknown))
+            };
+            Ok(Transition {
+                id: row.get("id")?,
+                container_id,
+                at: time(row, "at")?.unwrap_or_default(),
+                previous_state: state("previous_state")?,
+                new_state: state("new_state")?,
+                previous_health: word(row, "previous_health", Health::parse)?,
+                new_health: word(row, "new_health", Health::parse)?,
+                exit: exit(row)?,
+                observed_by: observed_by(row)?,
+                amends: false,
+            })
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    newest.reverse();
+    Ok(newest)
+}
+
+/// The last log lines before the end that a transition tells; empty where none are kept.
+pub fn log_snippet(connection: &Connection, transition: i64) -> rusqlite::Result<String> {
+    connection
+        .prepare_cached("SELECT log_snippet FROM container_transitions WHERE id = ?1")?
+        .query_row([transition], |row| row.get(0))
+        .optional()
+        .map(Option::unwrap_or_default)
+}
+
 pub fn delete_old_transitions(
     tx: &Connection,
     before_ms: i64,
@@ -529,11 +588,15 @@ fn transition(row: &Row<'_>) -> rusqlite::Result<wire::Transition> {
         exit_signal: exit.and_then(|exit| exit.signal),
         oom_killed: exit.is_some_and(|exit| exit.oom_killed),
         log_snippet: row.get("log_snippet")?,
-        observed_by: Some(match row.get::<_, String>("observed_by")?.as_str() {
-            "event" => ObservedBy::Event,
-            _ => ObservedBy::Resync,
-        }),
+        observed_by: Some(observed_by(row)?),
         timestamp: time(row, "at")?.unwrap_or_default(),
+    })
+}
+
+fn observed_by(row: &Row<'_>) -> rusqlite::Result<ObservedBy> {
+    Ok(match row.get::<_, String>("observed_by")?.as_str() {
+        "event" => ObservedBy::Event,
+        _ => ObservedBy::Resync,
     })
 }
 

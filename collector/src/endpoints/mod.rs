@@ -12,6 +12,7 @@ pub mod model;
 pub mod options;
 pub mod probe;
 pub mod routes;
+pub mod rules;
 pub mod schedule;
 pub mod spec;
 pub mod sql;

@@ -7,6 +7,7 @@ pub mod model;
 pub mod pings;
 pub mod records;
 pub mod routes;
+pub mod rules;
 pub mod schedule;
 pub mod sql;
 pub mod watch;

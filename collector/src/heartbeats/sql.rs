@@ -95,6 +95,22 @@ pub fn list(connection: &Connection) -> rusqlite::Result<Vec<Heartbeat>> {
         .collect()
 }
 
+/// Those that may have a problem, with the begin of the open span in which they are down.
+pub fn list_troubled(
+    connection: &Connection,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<(Heartbeat, Option<Timestamp>)>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS}, (SELECT from_at FROM heartbeat_spans
+                 WHERE heartbeat_id = heartbeats.id AND to_at IS NULL AND NOT is_up) AS down_from
+             FROM heartbeats WHERE deleted_at IS NULL AND (problem IS NOT NULL OR expected_at < ?1)
+             ORDER BY id"
+        ))?
+        .query_map([now.as_millisecond()], |row| Ok((heartbeat(row)?, time(row, "down_from")?)))?
+        .collect()
+}
+
 /// Those whose deadline is not after `now`, in the order of their deadlines.
 pub fn list_due(connection: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Heartbeat>> {
     connection

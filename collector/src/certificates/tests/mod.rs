@@ -5,6 +5,7 @@ mod answers;
 mod changes;
 mod pki;
 mod probing;
+mod rules;
 mod starting;
 mod storing;
 mod verdicts;

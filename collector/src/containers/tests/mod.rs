@@ -3,12 +3,13 @@
 
 mod fake_docker;
 mod following;
+mod rules;
 mod storing;
 
 use jiff::Timestamp;
 use maintenant_api::containers::{Health, State};
 
-use super::labels::Labels;
+use super::labels::{Labels, SEVERITY};
 use super::model::{
     Container, Exit, Facts, Observation, Pending, RestartPolicy, Seen, adopt, apply, compare,
     is_up, learn,
@@ -290,7 +291,8 @@ fn labels_are_read_and_bad_ones_keep_their_default() {
         ("alert.severity", "apocalyptic"),
         ("alert.restart_threshold", "0"),
     ]);
-    assert_eq!(bad, Labels::default());
+    let watched = [(SEVERITY.to_owned(), "apocalyptic".to_owned())].into();
+    assert_eq!(bad, Labels { watched, ..Labels::default() });
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod labels;
 mod model;
 mod routes;
+mod rules;
 mod scheduling;
 mod storing;
 pub(super) mod watching;

@@ -3,6 +3,7 @@
 mod listening;
 mod pinging;
 mod routes;
+mod rules;
 mod states;
 
 use jiff::{SignedDuration, Timestamp};
