@@ -32,7 +32,10 @@ use crate::spine::Spine;
 use crate::store::retention::{Keep, Retention};
 use crate::store::{Lock, Store, Writer};
 use crate::tasks::{Backoff, Supervisor};
-use crate::{certificates, containers, endpoints, heartbeats};
+use crate::{
+    alerts, certificates, containers, endpoints, heartbeats, notify, resources, runtime_rules,
+    signals,
+};
 
 const JOB_GRACE: Duration = Duration::from_secs(5);
 
@@ -100,6 +103,20 @@ impl Collector {
             base_url: config.base_url.clone(),
         };
         let heartbeats = heartbeats::start(&spine, &mut supervisor, settings, now).await?;
+        let usage = resources::start(&spine, &mut supervisor, watched.docker.clone());
+        let sources: Vec<Box<dyn signals::Source>> = vec![
+            Box::new(containers::rules::Rules {
+                runtime: runtime.clone(),
+                down_after: config.container_down_after,
+            }),
+            Box::new(runtime_rules::Rules { runtime: runtime.clone() }),
+            Box::new(endpoints::rules::Rules { inventory: spine.inventory.clone() }),
+            Box::new(heartbeats::rules::Rules { heartbeats: heartbeats.clone() }),
+            Box::new(certificates::rules::Rules),
+            Box::new(resources::rules::Rules),
+        ];
+        let alerts = alerts::start(&spine, &mut supervisor, sources);
+        let notifications = notify::start(&spine, &mut supervisor, &config.notify, config.edition)?;
         let state = AppState {
             store,
             events,
@@ -108,6 +125,9 @@ impl Collector {
             endpoints,
             heartbeats,
             certificates,
+            alerts,
+            usage,
+            notifications,
             problems: spine.problems,
             jobs: supervisor.statuses(),
             edition: config.edition,
@@ -141,6 +161,9 @@ fn keeps() -> Vec<Keep> {
         .chain(endpoints::KEEPS)
         .chain(heartbeats::KEEPS)
         .chain(certificates::sql::KEEPS)
+        .chain(alerts::KEEPS)
+        .chain(resources::sql::KEEPS)
+        .chain(notify::KEEPS)
         .collect()
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use clap::Parser;
 use ipnet::IpNet;
 use jiff::SignedDuration;
+use lettre::message::Mailbox;
 use maintenant_serve::args::{ListenArgs, LogArgs, Logging, TokenArgs};
 use maintenant_serve::guard::{AllowedHosts, without_port};
 use maintenant_serve::settings::{self, Address, Faults, Secret, SettingsError};
@@ -15,6 +16,8 @@ use maintenant_serve::tls::TlsFiles;
 
 use crate::docker::{DEFAULT_HOST, Host};
 use crate::endpoints::{self, file::Declarations};
+use crate::notify;
+use crate::notify::post::{Smtp, SmtpTls};
 
 /// A container that is down for longer is an alert, whatever is asked for.
 pub const LONGEST_DOWN: SignedDuration = SignedDuration::from_hours(24);
@@ -88,12 +91,80 @@ pub struct CollectorArgs {
     /// Proxies whose X-Forwarded-For is believed, comma list of addresses and networks
     #[arg(long, env = "MAINTENANT_TRUSTED_PROXIES", value_name = "NETWORKS", global = true)]
     pub trusted_proxies: Option<String>,
+    /// Let channels and webhooks use http and reach private addresses
+    #[arg(long, env = "MAINTENANT_ALLOW_PRIVATE_WEBHOOKS", value_name = "BOOL", global = true)]
+    #[arg(default_value = "false", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "true")]
+    pub allow_private_webhooks: String,
+    #[command(flatten)]
+    pub smtp: SmtpArgs,
     /// community or extended
     #[arg(long, env = "MAINTENANT_EDITION", default_value = "community", global = true)]
     pub edition: String,
     /// Name shown on the status page
     #[arg(long, env = "MAINTENANT_ORGANISATION_NAME", default_value = "Maintenant", global = true)]
     pub organisation_name: String,
+}
+
+/// The server that e-mail channels hand their messages to.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SmtpArgs {
+    /// Mail server of email channels [default: none, and no such channels]
+    #[arg(long, env = "MAINTENANT_SMTP_HOST", value_name = "HOST", global = true)]
+    pub smtp_host: Option<String>,
+    /// Its port [default: 587, with tls 465]
+    #[arg(long, env = "MAINTENANT_SMTP_PORT", value_name = "PORT", global = true)]
+    pub smtp_port: Option<String>,
+    /// How it is encrypted: starttls, tls or none
+    #[arg(long, env = "MAINTENANT_SMTP_TLS", default_value = "starttls", global = true)]
+    pub smtp_tls: String,
+    /// User name, if it asks for one
+    #[arg(long, env = "MAINTENANT_SMTP_USERNAME", value_name = "NAME", global = true)]
+    pub smtp_username: Option<String>,
+    /// File with the password; or set MAINTENANT_SMTP_PASSWORD to the password itself
+    #[arg(long, env = "MAINTENANT_SMTP_PASSWORD_FILE", value_name = "FILE", global = true)]
+    pub smtp_password_file: Option<PathBuf>,
+    // Not meant as a flag: command lines are public. clap reads no variable without one.
+    #[arg(long = "smtp-password-from-environment", env = "MAINTENANT_SMTP_PASSWORD", hide = true)]
+    #[arg(hide_env_values = true, global = true)]
+    pub smtp_password: Option<String>,
+    /// Sender of the messages
+    #[arg(long, env = "MAINTENANT_SMTP_FROM", value_name = "ADDRESS", global = true)]
+    #[arg(default_value = "maintenant@localhost")]
+    pub smtp_from: String,
+}
+
+impl SmtpArgs {
+    fn check(&self, faults: &mut Faults) -> Option<Smtp> {
+        let tls = match self.smtp_tls.as_str() {
+            "starttls" => Ok(SmtpTls::Starttls),
+            "tls" => Ok(SmtpTls::Tls),
+            "none" => Ok(SmtpTls::None),
+            other => Err(format!("`{other}`: use starttls, tls or none")),
+        };
+        let tls = faults.or(SmtpTls::Starttls, "MAINTENANT_SMTP_TLS", tls);
+        let usual = if tls == SmtpTls::Tls { 465 } else { 587 };
+        let port = match self.smtp_port.as_deref().filter(|port| !port.is_empty()) {
+            Some(port) => port.parse().map_err(|_| format!("`{port}` is no port; use 1 to 65535")),
+            None => Ok(usual),
+        };
+        let name = "MAINTENANT_SMTP_PASSWORD";
+        let file = self.smtp_password_file.as_deref();
+        let password = settings::secret(name, self.smtp_password.as_deref(), file);
+        let password = faults.or(None, name, password);
+        let user = self.smtp_username.clone().filter(|user| !user.is_empty());
+        if user.is_some() != password.is_some() {
+            faults.add("MAINTENANT_SMTP_USERNAME", "user name and password belong together");
+        }
+        let from = self.smtp_from.parse::<Mailbox>();
+        if from.is_err() {
+            let fault = format!("`{}` is no address such as ops@example.org", self.smtp_from);
+            faults.add("MAINTENANT_SMTP_FROM", &fault);
+        }
+        let port = faults.or(usual, "MAINTENANT_SMTP_PORT", port);
+        let host = self.smtp_host.clone().filter(|host| !host.is_empty())?;
+        Some(Smtp { host, port, tls, credentials: user.zip(password), from: from.ok()? })
+    }
 }
 
 /// What the collector runs with.
@@ -114,6 +185,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Where the public reaches this server: pings are sent there.
     pub base_url: String,
+    /// How messages are sent.
+    pub notify: notify::Settings,
     pub edition: Edition,
     pub organisation_name: String,
 }
@@ -185,6 +258,11 @@ impl CollectorArgs {
             "extended" | "enterprise" => Ok(Edition::Extended),
             other => Err(format!("`{other}` is no edition; use community or extended")),
         };
+        let private = settings::boolean(&self.allow_private_webhooks);
+        let notify = notify::Settings {
+            allow_private: faults.or(false, "MAINTENANT_ALLOW_PRIVATE_WEBHOOKS", private),
+            smtp: self.smtp.check(faults),
+        };
         let own_host = listen.base_url.host().unwrap_or_default().to_owned();
         let hosts = hosts.iter().map(|host| without_port(host).to_owned());
         let origins = settings::list(self.cors_origins.as_deref().unwrap_or_default());
@@ -216,6 +294,7 @@ impl CollectorArgs {
                 faults,
             ),
             base_url: listen.base_url.to_string().trim_end_matches('/').to_owned(),
+            notify,
             docker: docker(self, faults),
             container_down_after: down_after(&self.container_down_after, faults),
             edition: faults.or(Edition::Community, "MAINTENANT_EDITION", edition),
@@ -326,6 +405,11 @@ mod tests {
             "--tls-cert=x.pem",
             "--allowed-targets=everything",
             "--trusted-proxies=10.0.0.0/33",
+            "--allow-private-webhooks=perhaps",
+            "--smtp-port=smtp",
+            "--smtp-tls=ssl",
+            "--smtp-username=me",
+            "--smtp-from=nobody",
         ]);
         for name in [
             "MAINTENANT_ADDR",
@@ -338,6 +422,11 @@ mod tests {
             "MAINTENANT_TLS_CERT",
             "MAINTENANT_ALLOWED_TARGETS",
             "MAINTENANT_TRUSTED_PROXIES",
+            "MAINTENANT_ALLOW_PRIVATE_WEBHOOKS",
+            "MAINTENANT_SMTP_PORT",
+            "MAINTENANT_SMTP_TLS",
+            "MAINTENANT_SMTP_USERNAME",
+            "MAINTENANT_SMTP_FROM",
         ] {
             assert!(text.contains(name), "{name} is missing from: {text}");
         }

@@ -8,6 +8,7 @@
 //! | `GET /containers/json`       | which containers exist                                 |
 //! | `GET /containers/{id}/json`  | exit code, health, restarts; without it, what lists say |
 //! | `GET /containers/{id}/logs`  | logs, and the last lines before an end                 |
+//! | `GET /containers/{id}/stats` | what it uses, where its control group cannot be read   |
 //!
 //! All are reads, so the program works behind a proxy that lets exactly these pass.
 //!
@@ -36,6 +37,8 @@ pub const PING_DEADLINE: Duration = Duration::from_secs(3);
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 /// One wedged container must not hold up the others for long.
 const INSPECT_DEADLINE: Duration = Duration::from_secs(5);
+/// Engines up to 20.10 wait for their collector's next round, one or two seconds.
+pub const STATS_DEADLINE: Duration = Duration::from_secs(5);
 /// Largest answer that is not a stream; 5,000 containers list in about 10 MB.
 const ANSWER_BYTES: usize = 64 << 20;
 /// Largest line of the event stream.
@@ -250,6 +253,14 @@ impl Docker {
         tokio::time::timeout(INSPECT_DEADLINE, inspection).await.unwrap_or(Err(DockerError::Hung))
     }
 
+    /// What one container has used so far. Engines that know no `one-shot` take two seconds to tell.
+    pub async fn stats(&self, id: &str) -> Result<Stats, DockerError> {
+        let (version, id) = (&self.version, checked(id)?);
+        let path = format!("{version}/containers/{id}/stats?stream=false&one-shot=true");
+        let stats = self.json(path);
+        tokio::time::timeout(STATS_DEADLINE, stats).await.unwrap_or(Err(DockerError::Hung))
+    }
+
     /// Container events from `since` on, filtered by the engine (`died` and `remove` are Podman's
     /// words): exec events, which health checks
     /// send by the thousand, stay away. What happened before the engine's short memory (256
@@ -439,6 +450,9 @@ pub struct InspectedState {
     pub oom_killed: bool,
     #[serde(deserialize_with = "null_as_default")]
     pub exit_code: i64,
+    /// Of its main process, in the engine's own namespace; 0 while it does not run.
+    #[serde(deserialize_with = "null_as_default")]
+    pub pid: i64,
     #[serde(deserialize_with = "null_as_default")]
     pub error: String,
     #[serde(deserialize_with = "null_as_default")]
@@ -481,6 +495,31 @@ pub struct InspectedHealthcheck {
 pub struct InspectedHostConfig {
     #[serde(deserialize_with = "null_as_default")]
     pub restart_policy: InspectedRestartPolicy,
+    /// `host`, `none`, `container:<id>`, or the name of a network.
+    #[serde(deserialize_with = "null_as_default")]
+    pub network_mode: String,
+    /// Limit in bytes; 0 without one.
+    #[serde(deserialize_with = "null_as_default")]
+    pub memory: i64,
+    /// Limit in billionths of a core, as `--cpus` sets it; 0 without one.
+    #[serde(deserialize_with = "null_as_default")]
+    pub nano_cpus: i64,
+    /// Microseconds in each period; 0 or less without a limit.
+    #[serde(deserialize_with = "null_as_default")]
+    pub cpu_quota: i64,
+    #[serde(deserialize_with = "null_as_default")]
+    pub cpu_period: i64,
+}
+
+impl InspectedHostConfig {
+    /// Id of the container whose network it shares.
+    pub fn network_of(&self) -> Option<&str> {
+        self.network_mode.strip_prefix("container:")
+    }
+
+    pub fn has_own_network(&self) -> bool {
+        self.network_mode != "host" && self.network_of().is_none()
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -490,6 +529,82 @@ pub struct InspectedRestartPolicy {
     pub name: String,
     #[serde(deserialize_with = "null_as_default")]
     pub maximum_retry_count: i64,
+}
+
+/// What a container has used since its start: `GET /containers/{id}/stats`. What an engine does not
+/// know is missing, `null` or an empty list.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Stats {
+    /// When it was read; the year 1 of a container that does not run.
+    #[serde(deserialize_with = "null_as_default")]
+    pub read: String,
+    pub cpu_stats: Option<CpuStats>,
+    pub memory_stats: Option<MemoryStats>,
+    /// By interface.
+    pub networks: Option<BTreeMap<String, NetworkStats>>,
+    pub blkio_stats: Option<BlockStats>,
+    pub pids_stats: Option<PidsStats>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct CpuStats {
+    pub cpu_usage: Option<CpuUsage>,
+    pub throttling_data: Option<Throttling>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct CpuUsage {
+    /// Nanoseconds.
+    pub total_usage: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct Throttling {
+    pub periods: Option<u64>,
+    pub throttled_periods: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct MemoryStats {
+    pub usage: Option<u64>,
+    pub limit: Option<u64>,
+    /// The kernel's `memory.stat`.
+    #[serde(deserialize_with = "null_as_default")]
+    pub stats: BTreeMap<String, serde_json::Value>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct NetworkStats {
+    pub rx_bytes: Option<u64>,
+    pub tx_bytes: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct BlockStats {
+    pub io_service_bytes_recursive: Option<Vec<BlockEntry>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct BlockEntry {
+    /// `Read`, `Write` and others; of lower case with version 2 of control groups.
+    #[serde(deserialize_with = "null_as_default")]
+    pub op: String,
+    #[serde(deserialize_with = "null_as_default")]
+    pub value: u64,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct PidsStats {
+    pub current: Option<u64>,
 }
 
 /// An event of `GET /events`, with `type=container`.

@@ -20,5 +20,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
     logging.init();
     install_crypto();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(app::run(config, clock::now()))
+    let result = runtime.block_on(app::run(config, clock::now()));
+    // A thread that asks a hung filesystem for its size would be waited for.
+    runtime.shutdown_background();
+    result
 }

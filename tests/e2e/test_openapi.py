@@ -18,7 +18,7 @@ CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
     "response_headers_conformance,response_schema_conformance"
 )
-SUBJECTS = ["containers", "endpoints", "heartbeats", "certificates", "system"]
+SUBJECTS = ["containers", "endpoints", "heartbeats", "certificates", "notifications", "system"]
 
 
 @pytest.fixture(scope="module")

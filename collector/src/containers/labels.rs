@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use maintenant_api::alerts::Severity;
+
 /// Our labels and Compose's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Labels {
@@ -60,6 +62,17 @@ impl Default for Labels {
 }
 
 impl Labels {
+    /// The severity that is asked for; one that cannot be read asks for none.
+    pub fn severity(&self) -> Option<Severity> {
+        Severity::parse(&self.watched.get(SEVERITY)?.trim().to_ascii_lowercase())
+    }
+
+    /// Names of the only channels to tell; none for all that are routed to.
+    pub fn channels(&self) -> Vec<String> {
+        let names = self.alert_channels.split(',').filter(|name| !name.is_empty());
+        names.map(str::to_owned).collect()
+    }
+
     pub fn read(labels: &BTreeMap<String, String>) -> Self {
         let get = |name: &str| labels.get(name).map_or("", |value| value.trim());
         let default = Self::default();

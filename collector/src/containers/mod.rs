@@ -21,4 +21,4 @@ pub mod sql;
 pub mod watch;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

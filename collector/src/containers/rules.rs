@@ -18,7 +18,6 @@ use maintenant_serve::logging::foreign;
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
-use super::labels::{Labels, SEVERITY};
 use super::model::{Container, Transition};
 use super::runs::{End, LONGEST_IN_LOOP, Loop, Runs, was_stopped_while_waiting};
 use super::sql;
@@ -144,25 +143,19 @@ pub fn judge(
         .or_else(|| unhealthy(container, newest))?;
     let mut details = facts(container);
     details.extend(found.more);
-    let channels = labels.alert_channels.split(',').filter(|channel| !channel.is_empty());
     Some(Signal {
         source: "container",
         alert_type: found.alert_type,
         entity: entity(container.id),
         entity_name: container.facts.name.clone(),
-        severity: wanted_severity(labels).unwrap_or(found.severity),
+        severity: labels.severity().unwrap_or(found.severity),
         message: found.message,
         details,
         since: found.since,
         due: found.due,
         explained_by: None,
-        channels: channels.map(str::to_owned).collect(),
+        channels: labels.channels(),
     })
-}
-
-/// The severity that a label asks for; one that cannot be read asks for none.
-fn wanted_severity(labels: &Labels) -> Option<Severity> {
-    Severity::parse(&labels.watched.get(SEVERITY)?.trim().to_ascii_lowercase())
 }
 
 fn facts(container: &Container) -> Map<String, Value> {

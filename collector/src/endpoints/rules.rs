@@ -15,10 +15,14 @@ use serde_json::json;
 use super::code::Coded;
 use super::probe::Outcome;
 use super::sql::time;
+use crate::containers::inventory::InventoryReader;
 use crate::signals::{Entity, Findings, Signal, Source};
 use crate::wording::{details, quoted};
 
-pub struct Rules;
+pub struct Rules {
+    /// Labels of a container hold for its endpoints too.
+    pub inventory: InventoryReader,
+}
 
 /// What is known of an endpoint that is not simply up.
 #[derive(Debug, Clone)]
@@ -56,6 +60,7 @@ impl Source for Rules {
     }
 
     fn find(&self, db: &Connection, now: Timestamp) -> rusqlite::Result<Findings> {
+        let inventory = self.inventory.borrow().clone();
         let mut findings = Findings::default();
         let mut statement = db.prepare_cached(
             "SELECT e.id, e.container_id, e.name, e.target,
@@ -74,7 +79,14 @@ impl Source for Rules {
                 Judgement::Unknown => {
                     findings.unknown.insert(entity(known.id));
                 }
-                Judgement::Wrong(signal) => findings.signals.push(*signal),
+                Judgement::Wrong(mut signal) => {
+                    if let Some(container) = inventory.find(known.container_id) {
+                        let labels = &container.facts.labels;
+                        signal.severity = labels.severity().unwrap_or(signal.severity);
+                        signal.channels = labels.channels();
+                    }
+                    findings.signals.push(*signal);
+                }
             }
         }
         Ok(findings)

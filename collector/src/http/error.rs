@@ -40,6 +40,15 @@ pub enum ApiError {
     Store(#[from] StoreError),
 }
 
+/// The answer of a route marked Pro where the edition does not open it.
+pub fn pro_required(what: &str) -> ApiError {
+    ApiError::NotPossible {
+        status: StatusCode::FORBIDDEN,
+        code: "PRO_REQUIRED",
+        message: format!("{what} are not in this edition; MAINTENANT_EDITION=extended opens them"),
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, code) = match &self {

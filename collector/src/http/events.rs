@@ -88,6 +88,22 @@ impl EventBus {
         let _ = self.0.sender.send(event);
     }
 
+    /// Sends to all who listen now and is not kept: what is told anew every few seconds must not
+    /// push out what those who come back have missed.
+    pub fn show(&self, name: &'static str, data: &impl Serialize) {
+        if self.0.sender.receiver_count() == 0 {
+            return;
+        }
+        let data = match serde_json::to_string(data) {
+            Ok(data) => data,
+            Err(error) => return tracing::error!("event {name} cannot be written: {error}"),
+        };
+        // The id of the newest that is kept: who comes back with it has missed nothing before.
+        let ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = format!("{}-{}", self.0.boot, ring.last);
+        let _ = self.0.sender.send(Arc::new(Event { id, name, data }));
+    }
+
     pub fn subscribe(&self, last_event_id: Option<&str>) -> Subscription {
         let ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = self.0.sender.subscribe();
@@ -197,6 +213,19 @@ mod tests {
         assert_eq!(subscription.receiver.recv().await.unwrap().id, "10-4");
         let subscription = bus.subscribe(Some("10-4"));
         assert!(!subscription.gap && subscription.missed.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_shown_reaches_who_listens_and_is_not_kept() {
+        let bus = bus();
+        publish(&bus, 1);
+        let mut listening = bus.subscribe(None);
+        bus.show("passing", &7);
+        publish(&bus, 1);
+        let shown = listening.receiver.recv().await.unwrap();
+        assert_eq!((shown.name, shown.id.as_str()), ("passing", "10-1"));
+        assert_eq!(listening.receiver.recv().await.unwrap().id, "10-2");
+        assert_eq!(ids(&bus.subscribe(Some(&shown.id))), ["10-2"]);
     }
 
     #[test]

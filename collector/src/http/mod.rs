@@ -23,12 +23,15 @@ use maintenant_serve::token::{self, Verdict};
 use tokio_util::sync::CancellationToken;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::alerts::routes::Alerts;
 use crate::certificates::routes::Certificates;
 use crate::config::{Access, Edition};
 use crate::containers::routes::Containers;
 use crate::endpoints::routes::Endpoints;
 use crate::heartbeats::routes::Heartbeats;
+use crate::notify::routes::Notifications;
 use crate::problems::Problems;
+use crate::resources::usage::Usage;
 use crate::runtime::RuntimeState;
 use crate::store::Store;
 use crate::tasks::JobStatuses;
@@ -48,6 +51,9 @@ pub struct AppState {
     pub endpoints: Endpoints,
     pub heartbeats: Heartbeats,
     pub certificates: Certificates,
+    pub alerts: Alerts,
+    pub usage: Usage,
+    pub notifications: Notifications,
     pub problems: Problems,
     pub jobs: JobStatuses,
     pub edition: Edition,
@@ -62,7 +68,10 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(crate::containers::routes::routes())
         .merge(crate::endpoints::routes::routes())
         .merge(crate::heartbeats::routes::routes())
-        .merge(crate::certificates::routes::routes());
+        .merge(crate::certificates::routes::routes())
+        .merge(crate::alerts::routes::routes())
+        .merge(crate::resources::routes::routes())
+        .merge(crate::notify::routes::routes());
     OpenApiRouter::with_openapi(openapi::frame())
         .nest("/api/v1", dimensions)
         .merge(crate::heartbeats::routes::pings())

@@ -56,7 +56,7 @@ async fn get_edition(State(app): State<AppState>) -> Json<health::Edition> {
     let features = [
         ("alert_entity_routing", false),
         ("alert_escalation", false),
-        ("alert_routing", false),
+        ("alert_routing", extended),
         ("changelog", false),
         ("cve_enrichment", false),
         ("incidents", false),
@@ -66,11 +66,11 @@ async fn get_edition(State(app): State<AppState>) -> Json<health::Edition> {
         ("resource_history", false),
         ("risk_scoring", false),
         ("security_posture", false),
-        ("slack", false),
-        ("smtp", false),
+        ("slack", true),
+        ("smtp", app.notifications.has_mail()),
         ("subscribers", false),
         ("swarm_dashboard", false),
-        ("teams", false),
+        ("teams", true),
     ];
     let kinds = ["endpoints", "heartbeats", "certificates", "status_components"];
     let unlimited = |kind: &str| (kind.to_owned(), Quota { used: 0, limit: -1 });

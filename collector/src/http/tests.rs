@@ -19,7 +19,7 @@ use crate::net::tls::Trust;
 use crate::runtime::Runtime;
 use crate::spine::Spine;
 use crate::tasks::Supervisor;
-use crate::{certificates, endpoints, heartbeats};
+use crate::{alerts, certificates, endpoints, heartbeats, notify};
 
 pub(crate) struct Api {
     router: Router,
@@ -63,6 +63,10 @@ pub(crate) async fn api(token: Option<&str>, origins: &[&str]) -> Api {
         certificates::start(&spine, &mut supervisor, tls_targets, now).await.unwrap();
     let settings = heartbeats::Settings::default();
     let heartbeats = heartbeats::start(&spine, &mut supervisor, settings, now).await.unwrap();
+    let alerts = alerts::start(&spine, &mut supervisor, Vec::new());
+    let edition = Edition::Community;
+    let settings = notify::Settings::default();
+    let notifications = notify::start(&spine, &mut supervisor, &settings, edition).unwrap();
     let state = AppState {
         store: store.clone(),
         events: events.clone(),
@@ -71,9 +75,12 @@ pub(crate) async fn api(token: Option<&str>, origins: &[&str]) -> Api {
         endpoints,
         heartbeats,
         certificates,
+        alerts,
+        usage: Usage::new(spine.clone()),
+        notifications,
         problems: spine.problems,
         jobs: JobStatuses::default(),
-        edition: Edition::Community,
+        edition,
         organisation_name: "Maintenant".into(),
         drain: CancellationToken::new(),
     };

@@ -68,7 +68,7 @@ impl Guard {
 
 /// The IPv4 address that an IPv6 address stands for: mapped or compatible (RFC 4291 §2.5.5),
 /// translated (RFC 2765 §2.1), NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056).
-pub(super) fn meant(address: IpAddr) -> IpAddr {
+pub(crate) fn meant(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     let segments = v6.segments();
     let v4 = |high: u16, low: u16| {

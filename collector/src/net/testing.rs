@@ -198,7 +198,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     answer: &(impl Fn(&str) -> Reply + Send + Sync),
 ) {
     let mut head = Vec::new();
-    while listens && !head.ends_with(b"\r\n\r\n") {
+    while listens && !head.windows(4).any(|end| end == b"\r\n\r\n") {
         match stream.read_buf(&mut head).await {
             Ok(1..) => {}
             _ => break,

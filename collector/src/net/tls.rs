@@ -115,6 +115,16 @@ impl Trust {
         Ok(self)
     }
 
+    /// A client that accepts only what leads to these roots.
+    pub fn verifying(&self) -> Result<ClientConfig, rustls::Error> {
+        let provider = self.config.crypto_provider().clone();
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(self.roots.clone())
+            .with_no_client_auth();
+        Ok(config)
+    }
+
     /// Each root, and when its certificate ends where that is known.
     pub fn roots(&self) -> impl Iterator<Item = (&TrustAnchor<'static>, Option<Timestamp>)> {
         self.roots.roots.iter().zip(self.ends.iter().copied())

@@ -2,7 +2,9 @@
 //!
 //! No I/O and no clock here.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 
 /// What was read of a container at one moment, wherever it was read. Counters count since its start;
 /// `None` was not to be read, which is not 0.
@@ -107,4 +109,103 @@ pub struct Filesystem {
     /// For everybody, not for root alone.
     pub available: u64,
     pub inodes_percent: Option<f64>,
+}
+
+/// Whose readings they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    pub container_id: i64,
+    pub shares_network_of: Option<i64>,
+    pub is_from_api: bool,
+}
+
+impl Sample {
+    /// What a run used between two of its readings, `elapsed` apart. `None` if no time passed, or if
+    /// its processor time went back: then it is another run, and nothing is known of either.
+    pub fn between(
+        previous: &Reading,
+        current: &Reading,
+        elapsed: Duration,
+        origin: Origin,
+    ) -> Option<Self> {
+        let cpu_ns = current.cpu_ns.checked_sub(previous.cpu_ns)?;
+        if elapsed.is_zero() {
+            return None;
+        }
+        Some(Self {
+            container_id: origin.container_id,
+            at: current.at,
+            cpu_percent: number(cpu_ns) / (elapsed.as_secs_f64() * 1e9) * 100.0,
+            cpu_limit_cores: current.cpu_limit_cores,
+            cpu_throttled_percent: throttled(previous, current),
+            mem_working_set: current.mem_working_set,
+            mem_anon: current.mem_anon,
+            mem_limit: current.mem_limit,
+            net: current.net,
+            block: current.block,
+            net_rate: Rate::between(previous.net, current.net, elapsed),
+            block_rate: Rate::between(previous.block, current.block, elapsed),
+            pids: current.pids,
+            pressure: current.pressure,
+            shares_network_of: origin.shares_network_of,
+            is_from_api: origin.is_from_api,
+        })
+    }
+}
+
+/// `None` without a quota. A quota of which no period began held nothing back.
+fn throttled(previous: &Reading, current: &Reading) -> Option<f64> {
+    current.cpu_limit_cores?;
+    let (periods_before, held_before) = previous.cpu_periods?;
+    let (periods, held) = current.cpu_periods?;
+    let periods = periods.checked_sub(periods_before)?;
+    let held = held.checked_sub(held_before)?;
+    let share = if periods == 0 { 0.0 } else { number(held) / number(periods) * 100.0 };
+    Some(share.min(100.0))
+}
+
+impl Rate {
+    /// `None` unless both are known, time passed and neither counter went back.
+    pub fn between(
+        previous: Option<Traffic>,
+        current: Option<Traffic>,
+        elapsed: Duration,
+    ) -> Option<Self> {
+        let (previous, current) = (previous?, current?);
+        let received = current.received.checked_sub(previous.received)?;
+        let sent = current.sent.checked_sub(previous.sent)?;
+        let seconds = elapsed.as_secs_f64();
+        let rate = Self { received: number(received) / seconds, sent: number(sent) / seconds };
+        (seconds > 0.0).then_some(rate)
+    }
+}
+
+/// The time between two readings by the clock that dated them, if another clock, which nobody sets,
+/// says the same but for `slack`. A clock that was set, or a machine that slept, makes no rate.
+pub fn elapsed(dated: SignedDuration, monotonic: Duration, slack: Duration) -> Option<Duration> {
+    let dated = Duration::try_from(dated).ok().filter(|dated| !dated.is_zero())?;
+    (dated.abs_diff(monotonic) <= slack).then_some(dated)
+}
+
+/// Usage without the page cache that the kernel gives back first. A cache that is larger than what
+/// is used was read at another moment, and is left in.
+pub fn working_set(usage: u64, inactive_file: Option<u64>) -> u64 {
+    inactive_file.and_then(|cache| usage.checked_sub(cache)).unwrap_or(usage)
+}
+
+/// A limit that limits: kernels write "none" as the largest number of whole pages.
+pub fn memory_limit(bytes: u64) -> Option<u64> {
+    (bytes > 0 && bytes < 1 << 60).then_some(bytes)
+}
+
+/// Cores that a quota of microseconds in each period allows.
+pub fn cores(quota: i64, period: i64) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "microseconds of a period are few")]
+    (quota > 0 && period > 0).then(|| quota as f64 / period as f64)
+}
+
+/// Counters of 2^53 and more lose their last digits, which no rate shows.
+#[expect(clippy::cast_precision_loss, reason = "see above")]
+pub fn number(counter: u64) -> f64 {
+    counter as f64
 }

@@ -8,6 +8,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_endpoints.sql"),
     include_str!("migrations/0004_heartbeats.sql"),
     include_str!("migrations/0005_certificates.sql"),
+    include_str!("migrations/0006_alerts.sql"),
+    include_str!("migrations/0007_notify.sql"),
+    include_str!("migrations/0008_resources.sql"),
 ];
 
 /// Why the schema cannot be brought up to date.

@@ -8,6 +8,7 @@
 
 pub mod alerts;
 pub mod certificates;
+pub mod channels;
 pub mod containers;
 pub mod endpoints;
 pub mod error;

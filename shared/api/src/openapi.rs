@@ -8,7 +8,8 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{RefOr, Required};
 
 use crate::{
-    alerts, certificates, containers, endpoints, error, health, heartbeats, monitors, resources,
+    alerts, certificates, channels, containers, endpoints, error, health, heartbeats, monitors,
+    resources,
 };
 
 /// The schema of `T` as it is written, with its named parts under `#/components/schemas`.
@@ -114,6 +115,19 @@ bodies![
     certificates::CertificateDetail,
     certificates::CertificateInput,
     certificates::CertificateList,
+    channels::Channel,
+    channels::ChannelInput,
+    channels::ChannelList,
+    channels::ChannelTest,
+    channels::Notification,
+    channels::NotificationList,
+    channels::RoutingRule,
+    channels::RoutingRuleInput,
+    channels::Webhook,
+    channels::WebhookCreated,
+    channels::WebhookInput,
+    channels::WebhookList,
+    channels::WebhookTest,
     containers::ContainerDetail,
     containers::ContainerList,
     containers::ContainerLogs,
@@ -143,6 +157,7 @@ bodies![
     monitors::DailyUptime,
     resources::HostAlerts,
     resources::HostAlertsInput,
+    resources::HostHistory,
     resources::ResourceAlerts,
     resources::ResourceAlertsInput,
     resources::ResourceHistory,
@@ -155,6 +170,7 @@ queries![
     alerts::AlertQuery,
     alerts::SilenceQuery,
     certificates::CertificateListQuery,
+    channels::NotificationQuery,
     containers::ContainerListQuery,
     containers::LogQuery,
     containers::TransitionQuery,

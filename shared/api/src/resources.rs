@@ -102,6 +102,60 @@ pub struct ResourcePoint {
     /// How many samples a step has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<i64>,
+    /// Bytes per second, on average.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net_rx_rate: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net_tx_rate: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_read_rate: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub block_write_rate: Option<f64>,
+}
+
+/// Answer of `GET /resources/host/history`: oldest first.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HostHistory {
+    pub range: String,
+    /// `raw`, `1m`, `5m` or `1h`.
+    pub granularity: String,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub points: Vec<HostPoint>,
+}
+
+/// One sample of the host, or what it used on average within one step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HostPoint {
+    /// The sample's, or the step's beginning.
+    pub timestamp: Timestamp,
+    /// Of the whole host, 0 to 100.
+    pub cpu_percent: f64,
+    pub mem_used: i64,
+    pub mem_total: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swap_used: Option<i64>,
+    /// Load average of 1 minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<f64>,
+    /// Of the filesystem that holds `/`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_percent: Option<f64>,
+    /// Bytes per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net_rx_rate: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub net_tx_rate: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_read_rate: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_write_rate: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Spread>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem: Option<Spread>,
+    /// How many samples a step has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub samples: Option<i64>,
 }
 
 /// How a number varied within a step; the mean is the point's own number.
@@ -136,7 +190,8 @@ pub struct ResourceSummary {
     pub total_net_tx_rate: i64,
     /// Containers that were sampled.
     pub container_count: i64,
-    /// Of the fullest real filesystem's device that holds `/`.
+    /// Of the filesystem that holds `/`; -1 where it is not known. So are all other numbers until the
+    /// first sample.
     pub disk_total: i64,
     pub disk_used: i64,
     pub disk_percent: f64,

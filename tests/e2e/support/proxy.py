@@ -14,6 +14,7 @@ DOCUMENTED = (
     "/containers/json",
     "/containers/{id}/json",
     "/containers/{id}/logs",
+    "/containers/{id}/stats",
 )
 _VERSION = re.compile(r"^/v1\.\d+(?=/)")
 _REFUSAL = b'{"message":"forbidden by the socket proxy"}\n'

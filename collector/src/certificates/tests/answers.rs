@@ -30,7 +30,7 @@ use crate::runtime::{Runtime, RuntimeState};
 use crate::spine::Spine;
 use crate::store::Store;
 use crate::tasks::{JobStatuses, Supervisor};
-use crate::{certificates, endpoints, heartbeats};
+use crate::{certificates, endpoints, heartbeats, notify};
 
 /// A collector without a socket, and the hands on what it watches.
 struct Api {
@@ -73,6 +73,10 @@ async fn api() -> Api {
             .unwrap();
     let settings = heartbeats::Settings::default();
     let heartbeats = heartbeats::start(&spine, &mut supervisor, settings, now).await.unwrap();
+    let alerts = crate::alerts::start(&spine, &mut supervisor, Vec::new());
+    let edition = Edition::Community;
+    let settings = notify::Settings::default();
+    let notifications = notify::start(&spine, &mut supervisor, &settings, edition).unwrap();
     let state = AppState {
         store,
         events: events.clone(),
@@ -81,9 +85,12 @@ async fn api() -> Api {
         endpoints,
         heartbeats,
         certificates,
+        alerts,
+        usage: crate::resources::usage::Usage::new(spine.clone()),
+        notifications,
         problems: spine.problems.clone(),
         jobs: JobStatuses::default(),
-        edition: Edition::Community,
+        edition,
         organisation_name: "Maintenant".into(),
         drain: CancellationToken::new(),
     };

@@ -2,7 +2,7 @@
 //! cut its event stream, send words nobody knows, have a thousand containers. The end-to-end tests
 //! run the same program against a real engine. Benchmarks and an example share this file.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use axum::extract::{Request, State as Shared};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
-use tokio::sync::broadcast;
+use tokio::sync::{Barrier, broadcast};
 use tokio::task::JoinSet;
 
 #[derive(Clone)]
@@ -28,6 +28,8 @@ struct Inner {
     hung: tokio::sync::watch::Sender<bool>,
     events: broadcast::Sender<Option<String>>,
     calls: Mutex<Vec<String>>,
+    stats: Mutex<BTreeMap<String, Value>>,
+    together: Mutex<Option<Arc<Barrier>>>,
 }
 
 impl FakeDocker {
@@ -43,6 +45,8 @@ impl FakeDocker {
             hung: tokio::sync::watch::Sender::new(false),
             events: broadcast::channel(64).0,
             calls: Mutex::default(),
+            stats: Mutex::default(),
+            together: Mutex::default(),
         }));
         let app = Router::new().fallback(answer).with_state(fake.clone());
         let mut tasks = JoinSet::new();
@@ -88,6 +92,27 @@ impl FakeDocker {
                 container["Config"]["Labels"] = labels.clone();
             }
         }
+    }
+
+    /// Changes what an inspection shows.
+    pub(crate) fn set(&self, id: &str, pointer: &str, value: &Value) {
+        for container in self.0.containers.lock().unwrap().iter_mut() {
+            if container["Id"] == id {
+                let (part, key) = pointer.rsplit_once('/').unwrap();
+                container.pointer_mut(part).unwrap()[key] = value.clone();
+            }
+        }
+    }
+
+    /// What its statistics are from now on.
+    pub(crate) fn set_stats(&self, id: &str, stats: Value) {
+        self.0.stats.lock().unwrap().insert(id.to_owned(), stats);
+    }
+
+    /// No statistics are answered until so many are asked for, as by engines that collect them for all
+    /// at once.
+    pub(crate) fn answer_stats_together(&self, calls: usize) {
+        *self.0.together.lock().unwrap() = Some(Arc::new(Barrier::new(calls)));
     }
 
     /// The main process ends: the engine knows it and sends a `die`.
@@ -191,6 +216,7 @@ async fn answer(Shared(fake): Shared<FakeDocker>, request: Request) -> Response 
             match fake.find(id.unwrap_or_default()) {
                 Some(container) if path.ends_with("/json") => fake.inspection(container).await,
                 Some(_) if path.ends_with("/logs") => logs(),
+                Some(_) if path.ends_with("/stats") => fake.stats(id.unwrap_or_default()).await,
                 _ => (StatusCode::NOT_FOUND, r#"{"message":"No such container"}"#).into_response(),
             }
         }
@@ -210,6 +236,29 @@ impl FakeDocker {
         tokio::task::yield_now().await;
         self.0.inspections.fetch_sub(1, Ordering::Relaxed);
         axum::Json(container).into_response()
+    }
+}
+
+impl FakeDocker {
+    /// A tenth of a core, unless something else was set.
+    async fn stats(&self, id: &str) -> Response {
+        let together = self.0.together.lock().unwrap().clone();
+        if let Some(together) = together {
+            together.wait().await;
+        }
+        let set = self.0.stats.lock().unwrap().get(id).cloned();
+        let nanos = now().as_nanosecond();
+        let stats = set.unwrap_or_else(|| {
+            json!({
+                "read": now().to_string(), "preread": "0001-01-01T00:00:00Z",
+                "cpu_stats": {"cpu_usage": {"total_usage": u64::try_from(nanos / 10).unwrap()}},
+                "memory_stats": {"usage": 50_000_000, "limit": 8_000_000_000_u64,
+                                 "stats": {"anon": 20_000_000, "inactive_file": 10_000_000}},
+                "networks": {"eth0": {"rx_bytes": 1_000, "tx_bytes": 2_000}},
+                "pids_stats": {"current": 3},
+            })
+        });
+        axum::Json(stats).into_response()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Facts about containers: pure decisions first, then the tables, then the watch against a fake
 //! engine for what a real one does not do on demand.
 
-mod fake_docker;
+pub(crate) mod fake_docker;
 mod following;
 mod rules;
 mod storing;

@@ -1,19 +1,31 @@
 //! What is wrong with an endpoint, by what is known of it; then from the tables.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use maintenant_api::alerts::Severity;
+use maintenant_api::containers::State as ContainerState;
 use maintenant_api::endpoints::EndpointStatus;
 use maintenant_api::monitors::AlertState;
 use rusqlite::Connection;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::super::code::Coded;
 use super::super::model::{Policy, State};
 use super::super::rules::{Judgement, Known, Rules, judge};
 use super::super::sql::{self, Write};
+use super::watching::container;
 use super::*;
+use crate::containers::inventory::Inventory;
+use crate::containers::model::Container;
 use crate::signals::{Entity, Source};
 use crate::store::Store;
+
+fn rules(containers: &[Container]) -> Rules {
+    let containers = containers.iter().cloned().map(Arc::new).collect();
+    Rules { inventory: watch::channel(Inventory::new(containers)).1 }
+}
 
 fn alerting() -> Known {
     Known {
@@ -153,7 +165,7 @@ async fn play(store: &Store, checks: &'static str) -> i64 {
 async fn stored(checks: &'static str) -> Vec<i64> {
     let (_folder, store, db) = open();
     play(&store, checks).await;
-    let found = Rules.find(&db, at(1_000)).unwrap();
+    let found = rules(&[]).find(&db, at(1_000)).unwrap();
     assert!(found.unknown.is_empty());
     found.signals.iter().map(|signal| signal.since.as_second()).collect()
 }
@@ -173,13 +185,29 @@ async fn what_is_declared_no_more_is_no_trouble() {
     let (_folder, store, db) = open();
     let id = play(&store, "---").await;
     let entity = Entity { kind: "endpoint", id };
-    let signals = Rules.find(&db, at(100)).unwrap().signals;
+    let signals = rules(&[]).find(&db, at(100)).unwrap().signals;
     assert_eq!(signals[0].details["failure_threshold"], 3);
     assert_eq!(signals[0].details["last_error"], "no such name");
-    assert!(Rules.exists(&db, &entity).unwrap());
+    assert!(rules(&[]).exists(&db, &entity).unwrap());
     store.write(move |tx| sql::deactivate(tx, id, at(40))).await.unwrap();
-    assert_eq!(Rules.find(&db, at(100)).unwrap().signals, []);
-    assert!(!Rules.exists(&db, &entity).unwrap());
+    assert_eq!(rules(&[]).find(&db, at(100)).unwrap().signals, []);
+    assert!(!rules(&[]).exists(&db, &entity).unwrap());
+}
+
+#[tokio::test]
+async fn labels_of_its_container_say_how_severe_it_is_and_whom_to_tell() {
+    let (_folder, store, db) = open();
+    let id = play(&store, "---").await;
+    let adopt = "UPDATE endpoints SET container_id = 7 WHERE id = ?1";
+    store.write(move |tx| tx.execute(adopt, [id])).await.unwrap();
+    let told = |labels: &[(&str, &str)]| {
+        let container = container(7, ContainerState::Running, labels);
+        let signal = rules(&[container]).find(&db, at(100)).unwrap().signals.remove(0);
+        (signal.severity, signal.channels)
+    };
+    assert_eq!(told(&[]), (Severity::Critical, vec![]));
+    let labels = [("maintenant.alert.severity", "info"), ("maintenant.alert.channels", "ops, dev")];
+    assert_eq!(told(&labels), (Severity::Info, vec!["ops".to_owned(), "dev".to_owned()]));
 }
 
 #[tokio::test]
@@ -192,7 +220,7 @@ async fn an_endpoint_of_which_nothing_is_known_keeps_its_alert() {
         sql::save(tx, &[Write::State { id, state, last: None }], at(50))
     };
     store.write(forget).await.unwrap();
-    let found = Rules.find(&db, at(100)).unwrap();
+    let found = rules(&[]).find(&db, at(100)).unwrap();
     assert_eq!((found.signals, found.unknown), (vec![], [Entity { kind: "endpoint", id }].into()));
 }
 
@@ -206,9 +234,9 @@ async fn many_endpoints_are_judged_each_for_itself() {
         })
     };
     store.write(work).await.unwrap();
-    Rules.find(&db, at(100)).unwrap();
+    rules(&[]).find(&db, at(100)).unwrap();
     let began = Instant::now();
-    let found = Rules.find(&db, at(100)).unwrap();
+    let found = rules(&[]).find(&db, at(100)).unwrap();
     println!("1,000 endpoints, 50 of them down: {:?}", began.elapsed());
     assert_eq!(found.signals.len(), 50);
 }

@@ -90,7 +90,7 @@ impl World {
     }
 }
 
-fn container(id: i64, state: State, labels: &[(&str, &str)]) -> Container {
+pub(super) fn container(id: i64, state: State, labels: &[(&str, &str)]) -> Container {
     let labels = Labels::read(&texts(labels));
     Container {
         id,
