@@ -18,7 +18,16 @@ CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
     "response_headers_conformance,response_schema_conformance"
 )
-SUBJECTS = ["containers", "endpoints", "heartbeats", "certificates", "notifications", "system"]
+SUBJECTS = [
+    "alerts",
+    "certificates",
+    "containers",
+    "endpoints",
+    "heartbeats",
+    "notifications",
+    "resources",
+    "system",
+]
 
 
 @pytest.fixture(scope="module")

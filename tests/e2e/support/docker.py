@@ -83,6 +83,7 @@ class Docker:
         stop_signal: str | None = None,
         log_driver: str | None = None,
         network: str | None = None,
+        cpus: float = 0,
     ) -> str:
         """Creates a container and returns its id. Without a command it sleeps."""
         second = 1_000_000_000
@@ -94,6 +95,7 @@ class Docker:
             "HostConfig": {
                 "RestartPolicy": {"Name": restart, "MaximumRetryCount": max_retries},
                 "Memory": memory,
+                "NanoCpus": int(cpus * 1_000_000_000),
                 "NetworkMode": network or self.network or "default",
             },
         }

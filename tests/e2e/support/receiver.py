@@ -24,6 +24,12 @@ class Post:
     path: str
     headers: dict[str, str]
     body: bytes
+    answer: int | None = 200
+
+    @property
+    def key(self) -> str:
+        """The same for every try of one message."""
+        return self.headers["idempotency-key"]
 
     @property
     def json(self) -> Any:
@@ -43,11 +49,12 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                receiver.posts.append(Post(self.path, headers, body))
-                if receiver.status is None:
+                answer = receiver.status
+                receiver.posts.append(Post(self.path, headers, body, answer))
+                if answer is None:
                     receiver._closed.wait()
                     return
-                self.send_response(receiver.status)
+                self.send_response(answer)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
@@ -57,6 +64,7 @@ class Receiver:
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             block_on_close = False
+            request_queue_size = 128
 
         self._server = Server(("127.0.0.1", port), Handler)
         self.port = self._server.server_address[1]
@@ -64,6 +72,11 @@ class Receiver:
 
     def url(self, path: str = "/hook") -> str:
         return f"http://127.0.0.1:{self.port}{path}"
+
+    def taken(self) -> list[Post]:
+        """What it said yes to, each message once, in the order of arrival."""
+        taken = [post for post in self.posts if post.answer is not None and post.answer < 300]
+        return list({post.key: post for post in reversed(taken)}.values())[::-1]
 
     def close(self) -> None:
         self._closed.set()
