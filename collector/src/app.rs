@@ -155,7 +155,7 @@ impl Collector {
 }
 
 /// What every dimension keeps, and for how long.
-fn keeps() -> Vec<Keep> {
+pub fn keeps() -> Vec<Keep> {
     containers::sql::KEEPS
         .into_iter()
         .chain(endpoints::KEEPS)

@@ -7,6 +7,7 @@ use maintenant_serve::logging::foreign;
 use rusqlite::Connection;
 use serde_json::json;
 
+use crate::alerts::engine::is_due;
 use crate::runtime::{NOTHING, Runtime, RuntimeState};
 use crate::signals::{Entity, Findings, Signal, Source};
 use crate::wording::details;
@@ -41,10 +42,7 @@ fn judge(runtime: &Runtime, now: Timestamp) -> Findings {
         return findings;
     }
     let due = runtime.since.saturating_add(PATIENCE).unwrap_or(Timestamp::MAX);
-    if now < due {
-        findings.unknown.insert(ENTITY);
-    }
-    findings.signals.push(Signal {
+    let signal = Signal {
         source: "runtime",
         alert_type: "runtime_unreachable",
         entity: ENTITY,
@@ -59,7 +57,11 @@ fn judge(runtime: &Runtime, now: Timestamp) -> Findings {
         due,
         explained_by: None,
         channels: Vec::new(),
-    });
+    };
+    if !is_due(&signal, now) {
+        findings.unknown.insert(ENTITY);
+    }
+    findings.signals.push(signal);
     findings
 }
 
@@ -106,6 +108,14 @@ mod tests {
             (at(100), &json!("connection refused"))
         );
         assert!(!signal.message.contains("refused"), "it does not change with every attempt");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_puts_nothing_off() {
+        let runtime = RuntimeState::new(Runtime::new("docker", at(10_000)));
+        assert_eq!(judge(&runtime.get(), at(9_950)).unknown, [ENTITY].into());
+        let findings = judge(&runtime.get(), at(5_000));
+        assert!(findings.unknown.is_empty() && is_due(&findings.signals[0], at(5_000)));
     }
 
     #[test]

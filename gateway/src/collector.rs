@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context;
 use futures_util::StreamExt;
 use http::StatusCode;
-use maintenant_api::alerts::{Acknowledgement, AlertQuery};
+use maintenant_api::alerts::{Acknowledgement, AlertQuery, Silence, SilenceList, SilenceQuery};
 use maintenant_api::certificates::{CertificateList, ListedCertificate};
 use maintenant_api::containers::{
     ContainerDetail, ContainerLogs, LogQuery, TransitionList, TransitionQuery,
@@ -262,6 +262,12 @@ impl Collector {
 
     pub(crate) async fn alert(&self, id: i64) -> Result<ListedAlert, ClientError> {
         self.get(&format!("alerts/{id}"), &()).await
+    }
+
+    /// Those in force.
+    pub(crate) async fn silences(&self) -> Result<Vec<Silence>, ClientError> {
+        let query = SilenceQuery { active: Some("true".to_owned()) };
+        self.get::<SilenceList>("silence", &query).await.map(|list| list.rules)
     }
 
     pub(crate) async fn acknowledge(

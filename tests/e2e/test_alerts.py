@@ -173,7 +173,8 @@ def test_an_endpoint_that_fails_with_its_container_is_told_in_the_containers_ale
     container = docker.run(name, labels=labels)
     row = rest.until(name, state="running")["id"]
     docker.stop(container)
-    alert = alerts.until_only("container", row, status="active", alert_type="container_down")
+    facts = {"alert_type": "container_down", "severity": "warning"}
+    alert = alerts.until_only("container", row, status="active", **facts)
 
     def affected() -> list[dict[str, Any]]:
         told = json.loads(rest.get(f"/alerts/{alert['id']}")["details"])

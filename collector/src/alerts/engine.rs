@@ -80,6 +80,24 @@ pub struct Decision {
     pub next: Option<Timestamp>,
 }
 
+/// Whether it is time for an alert. A clock that was set back must not put it off.
+pub fn is_due(signal: &Signal, now: Timestamp) -> bool {
+    signal.due <= now || signal.since > now + GRACE
+}
+
+/// What is taken to be withheld after a start: how long it was explained is not stored.
+pub fn withheld_at_start(open: &[OpenAlert], found: &Found) -> Withheld {
+    let open: HashSet<_> = open.iter().map(OpenAlert::key).collect();
+    let explained = found.signals.iter().filter(|signal| signal.explained_by.is_some());
+    explained.map(key_of).filter(|key| !open.contains(key)).map(|key| (key, None)).collect()
+}
+
+/// Whether its source finds at most one trouble of an entity at a time, so that another takes its
+/// place.
+fn is_exclusive(source: &str, alert_type: &str) -> bool {
+    source != "resource" && (source, alert_type) != ("certificate", "unreachable")
+}
+
 /// Decides what changes at `now`.
 pub fn decide(
     open: &[OpenAlert],
@@ -111,7 +129,7 @@ pub fn decide(
         } else if let Some(since) = free_since.filter(|since| now < *since + GRACE) {
             decision.withheld.insert(key, Some(since));
             next.consider(since + GRACE);
-        } else if now < signal.due {
+        } else if !is_due(signal, now) {
             next.consider(signal.due);
         } else {
             decision.changes.push(situation.fire(signal));
@@ -146,9 +164,11 @@ struct Situation<'a> {
     mutes: &'a [Mute],
     open: HashSet<Key<'a>>,
     signals: HashMap<Key<'a>, &'a Signal>,
+    /// By source, kind and id: the trouble of an entity that has no other beside it.
+    sole: HashMap<(&'a str, &'a str, i64), &'a Signal>,
     /// What explains a signal in the end.
     roots: HashMap<Key<'a>, Key<'a>>,
-    /// What is explained by an alert, and due.
+    /// What is explained by a trouble, due or not.
     affected: HashMap<Key<'a>, Vec<&'a Signal>>,
 }
 
@@ -156,33 +176,37 @@ impl<'a> Situation<'a> {
     fn new(open: &'a [OpenAlert], found: &'a Found, mutes: &'a [Mute], now: Timestamp) -> Self {
         let open_keys: HashSet<_> = open.iter().map(OpenAlert::key).collect();
         let mut signals = HashMap::with_capacity(found.signals.len());
+        let mut sole = HashMap::with_capacity(found.signals.len());
         for signal in &found.signals {
             signals.entry(key_of(signal)).or_insert(signal);
+            if is_exclusive(signal.source, signal.alert_type) {
+                let Signal { source, entity, .. } = signal;
+                sole.entry((*source, entity.kind, entity.id)).or_insert(signal);
+            }
         }
         let unknown = found.unknown.iter();
         let unknown = unknown.map(|(source, entity)| (*source, entity.kind, entity.id)).collect();
         let (roots, affected) = (HashMap::new(), HashMap::new());
         let mut situation =
-            Self { now, found, unknown, mutes, open: open_keys, signals, roots, affected };
+            Self { now, found, unknown, mutes, open: open_keys, signals, sole, roots, affected };
         situation.explain(open);
         situation
     }
 
-    /// Finds what explains what. An alert that ends now explains nothing any more.
+    /// Finds what explains what: troubles, and alerts of entities of which nothing is known. What is
+    /// over explains nothing, also while its end is held back.
     fn explain(&mut self, open: &'a [OpenAlert]) {
         let explained = |signal: &&Signal| signal.explained_by.is_some();
         if !self.found.signals.iter().any(|signal| explained(&signal)) {
             return;
         }
-        let lasting = open.iter().filter(|alert| self.ending(alert).is_none());
-        let lasting = lasting.map(OpenAlert::key).collect();
+        let is_lasting = |key: &Key<'_>| self.signals.contains_key(key) || !self.knows(*key);
+        let lasting = open.iter().map(OpenAlert::key).filter(is_lasting).collect();
         let causes = Causes::new(&lasting, &self.signals);
         for signal in self.found.signals.iter().filter(explained) {
             if let Some(root) = causes.root(key_of(signal)) {
                 self.roots.insert(key_of(signal), root);
-                if signal.due <= self.now {
-                    self.affected.entry(root).or_default().push(signal);
-                }
+                self.affected.entry(root).or_default().push(signal);
             }
         }
     }
@@ -196,9 +220,20 @@ impl<'a> Situation<'a> {
         if let Some(ending) = self.found.gone.get(&alert.alert.id) {
             return Some((*ending, clear_since));
         }
+        if let Some(other) = self.successor(alert) {
+            let is_told = self.open.contains(&key_of(other)) || is_due(other, self.now);
+            return is_told.then_some((Ending::Replaced(other.alert_type), clear_since));
+        }
         // A clock that was set back must not hold it any longer.
         let is_held = self.now >= clear_since && self.now < self.held_until(alert);
         (!is_held).then_some((Ending::Recovered, clear_since))
+    }
+
+    /// Another trouble of its entity, which has not recovered then. Until that one is due, the alert
+    /// goes on.
+    fn successor(&self, alert: &OpenAlert) -> Option<&'a Signal> {
+        let (source, alert_type, kind, id) = alert.key();
+        self.sole.get(&(source, kind, id)).copied().filter(|_| is_exclusive(source, alert_type))
     }
 
     /// Until when an end is held back that would be now.
@@ -212,15 +247,20 @@ impl<'a> Situation<'a> {
         !self.found.failed.contains(source) && !self.unknown.contains(&(source, kind, id))
     }
 
-    fn status(&self, alert: &Alert) -> AlertStatus {
-        let is_muted = self.mutes.iter().any(|mute| mute.covers(alert, self.now));
-        if is_muted { AlertStatus::Silenced } else { AlertStatus::Active }
+    fn is_muted(&self, key: Key<'_>) -> bool {
+        self.mutes.iter().any(|mute| mute.covers(key, self.now))
     }
 
-    /// Its own, or that of what it explains: an outage is no less severe for being told as one.
+    fn status(&self, key: Key<'_>) -> AlertStatus {
+        if self.is_muted(key) { AlertStatus::Silenced } else { AlertStatus::Active }
+    }
+
+    /// Its own, or that of what it explains: an outage is no less severe for being told as one. What
+    /// is muted makes it no worse.
     fn severity(&self, signal: &Signal) -> Severity {
         let affected = self.affected.get(&key_of(signal)).into_iter().flatten();
-        let untold = affected.filter(|affected| !self.open.contains(&key_of(affected)));
+        let counts = |key| !self.open.contains(&key) && !self.is_muted(key);
+        let untold = affected.filter(|affected| counts(key_of(affected)));
         untold.map(|affected| affected.severity).fold(signal.severity, Severity::max)
     }
 
@@ -252,7 +292,7 @@ impl<'a> Situation<'a> {
             created_at: Some(now),
         };
         let mut after = OpenAlert { alert, course };
-        after.alert.status = self.status(&after.alert);
+        after.alert.status = self.status(after.key());
         after.course.is_told = after.alert.status == AlertStatus::Active;
         after.alert.details = self.details(&after, &signal.details);
         let tells = after.course.is_told.then_some(Event::Fired);
@@ -265,14 +305,15 @@ impl<'a> Situation<'a> {
         if let Some((ending, at)) = self.ending(before) {
             return Some(self.end(after, ending, at));
         }
-        let status = self.status(&before.alert);
+        let status = self.status(before.key());
         match self.signals.get(&before.key()) {
             Some(signal) if self.knows(before.key()) => self.lasts(&mut after, signal, status),
             // Nobody can be told that it lasts.
             _ if status == AlertStatus::Silenced => after.alert.status = status,
             _ => {}
         }
-        let is_held = self.knows(before.key()) && !self.signals.contains_key(&before.key());
+        let is_clear = !self.signals.contains_key(&before.key());
+        let is_held = is_clear && self.knows(before.key()) && self.successor(before).is_none();
         if is_held {
             next.consider(self.held_until(before));
             after.course.clear_since = before.course.clear_since.or(Some(self.now));

@@ -101,10 +101,12 @@ pub fn whole(moment: Timestamp) -> Timestamp {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
     Recovered,
-    /// Its entity was removed.
+    /// Its entity was removed, or is not watched at present.
     Removed,
     /// Nothing looks for such trouble any more.
     Unwatched,
+    /// Its entity does not recover: this type of trouble took its place.
+    Replaced(&'static str),
 }
 
 impl Ending {
@@ -112,11 +114,15 @@ impl Ending {
     pub fn sentence(self, alert: &Alert, lasted: SignedDuration) -> String {
         let how = match self {
             Self::Recovered => "recovered",
-            Self::Removed => "was removed",
+            Self::Removed => "was removed or is not watched any more",
             Self::Unwatched => "is not watched any more",
+            Self::Replaced(by) => &format!("is now: {}", by.replace('_', " ")),
         };
         let (kind, name) = (&alert.entity_type, foreign(&alert.entity_name));
         let what = alert.alert_type.replace('_', " ");
+        if matches!(self, Self::Replaced(_)) {
+            return format!("{kind} `{name}` {how}; {what} lasted {}", in_words(lasted));
+        }
         format!("{kind} `{name}` {how}: {what} lasted {}", in_words(lasted))
     }
 }

@@ -1,9 +1,9 @@
 //! What keeps alerts quiet: silences, and whatever else provides a [`Mute`].
 
 use jiff::Timestamp;
-use maintenant_api::alerts::Alert;
 use rusqlite::Connection;
 
+use super::model::Key;
 use super::silences;
 
 /// For as long as it lasts, matching alerts are stored and nobody is told. What is `None` matches
@@ -18,11 +18,11 @@ pub struct Mute {
 }
 
 impl Mute {
-    pub fn covers(&self, alert: &Alert, now: Timestamp) -> bool {
+    pub fn covers(&self, (source, _, kind, id): Key<'_>, now: Timestamp) -> bool {
         now < self.until
-            && self.source.as_ref().is_none_or(|source| *source == alert.source)
-            && self.entity_type.as_ref().is_none_or(|kind| *kind == alert.entity_type)
-            && self.entity_id.is_none_or(|id| id == alert.entity_id)
+            && self.source.as_ref().is_none_or(|wanted| wanted == source)
+            && self.entity_type.as_ref().is_none_or(|wanted| wanted == kind)
+            && self.entity_id.is_none_or(|wanted| wanted == id)
     }
 }
 

@@ -114,6 +114,8 @@ fn filter(query: AlertQuery, now: Timestamp) -> Result<Filter, ApiError> {
         entity_type: given(query.entity_type),
         entity_id: given(query.entity_id).map(|_| entity_id),
         since: moment("since", query.since.as_deref(), now)?.map(milliseconds),
+        lasting_since: moment("lasting_since", query.lasting_since.as_deref(), now)?
+            .map(milliseconds),
         before: before.into_iter().chain(cursor.transpose()?).min(),
     })
 }

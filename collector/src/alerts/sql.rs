@@ -121,6 +121,8 @@ pub struct Filter {
     pub entity_id: Option<i64>,
     /// Fired then or later, in milliseconds.
     pub since: Option<i64>,
+    /// Fired or ended then or later, or not ended yet, in milliseconds.
+    pub lasting_since: Option<i64>,
     /// Before this one in the order of the list: when it fired, in milliseconds, and its id.
     pub before: Option<(i64, i64)>,
 }
@@ -131,19 +133,24 @@ pub fn list(db: &Connection, filter: &Filter, limit: i64) -> rusqlite::Result<Ve
     let text = |text: &Option<String>| text.clone().map(Value::Text);
     let word = |word: Option<&str>| word.map(|word| Value::Text(word.to_owned()));
     let wanted = [
-        ("source =", text(&filter.source)),
-        ("severity =", word(filter.severity.map(Severity::as_str))),
-        ("status =", word(filter.status.map(AlertStatus::as_str))),
-        ("entity_type =", text(&filter.entity_type)),
-        ("entity_id =", filter.entity_id.map(Value::Integer)),
-        ("fired_at >=", filter.since.map(Value::Integer)),
+        ("source = #", text(&filter.source)),
+        ("severity = #", word(filter.severity.map(Severity::as_str))),
+        ("status = #", word(filter.status.map(AlertStatus::as_str))),
+        ("entity_type = #", text(&filter.entity_type)),
+        ("entity_id = #", filter.entity_id.map(Value::Integer)),
+        ("fired_at >= #", filter.since.map(Value::Integer)),
+        (
+            "(fired_at >= # OR resolved_at >= # OR status <> 'resolved')",
+            filter.lasting_since.map(Value::Integer),
+        ),
     ];
     let mut conditions = String::new();
     let mut values = vec![Value::Integer(fired_at), Value::Integer(id), Value::Integer(limit)];
     for (condition, value) in wanted {
         if let Some(value) = value {
             values.push(value);
-            conditions = format!("{conditions} AND {condition} ?{}", values.len());
+            let condition = condition.replace('#', &format!("?{}", values.len()));
+            conditions = format!("{conditions} AND {condition}");
         }
     }
     db.prepare_cached(&format!(

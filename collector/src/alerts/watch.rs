@@ -34,13 +34,19 @@ use crate::tasks::Job;
 const LONGEST: Duration = Duration::from_secs(5);
 /// Shortest time from one look to the next, so that a burst of events is one.
 const SHORTEST: Duration = Duration::from_millis(200);
+/// From the beginning of one look to the next at least so many times what it took: alerts leave most
+/// of the time to what they are about.
+const PACE: u32 = 4;
 
 pub struct Watch {
     store: Store,
     events: EventBus,
     runtime: RuntimeState,
     sources: Sources,
-    withheld: Withheld,
+    /// `None`: nothing was looked at since the start.
+    withheld: Option<Withheld>,
+    /// When changes without a word were last written.
+    noted_at: Option<Timestamp>,
     /// What was said in the log of sources that fail.
     failed: BTreeMap<&'static str, String>,
 }
@@ -61,21 +67,28 @@ impl Watch {
             events: spine.events.clone(),
             runtime: spine.runtime.clone(),
             sources: sources.into(),
-            withheld: Withheld::default(),
+            withheld: None,
+            noted_at: None,
             failed: BTreeMap::new(),
         }
     }
 
     /// Looks once, and says when time alone changes something. Only where something changes is
-    /// anything written, and then it is decided anew within the transaction.
+    /// anything written, and then it is decided anew within the transaction. What is only to be noted
+    /// waits for what is told, and for [`LONGEST`] at most.
     pub async fn look(&mut self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let now = whole(now);
         let (sources, withheld) = (self.sources.clone(), self.withheld.clone());
-        let mut looked = self.store.read(move |db| look(db, &sources, &withheld, now)).await?;
-        if !looked.decision.changes.is_empty() {
+        let mut looked =
+            self.store.read(move |db| look(db, &sources, withheld.as_ref(), now)).await?;
+        let changes = &looked.decision.changes;
+        let is_told = changes.iter().any(|change| change.what != What::Noted);
+        let since_noted = self.noted_at.map(|at| now.duration_since(at).unsigned_abs());
+        if is_told || (!changes.is_empty() && since_noted.is_none_or(|since| since >= LONGEST)) {
+            self.noted_at = Some(now);
             let (sources, withheld) = (self.sources.clone(), self.withheld.clone());
             let work = move |tx: &Connection| {
-                let mut looked = look(tx, &sources, &withheld, now)?;
+                let mut looked = look(tx, &sources, withheld.as_ref(), now)?;
                 for change in std::mem::take(&mut looked.decision.changes) {
                     looked.told.extend(commit(tx, change, now)?);
                 }
@@ -95,7 +108,7 @@ impl Watch {
             }
         }
         self.failed = looked.failed;
-        self.withheld = looked.decision.withheld;
+        self.withheld = Some(looked.decision.withheld);
         Ok(looked.decision.next)
     }
 }
@@ -111,16 +124,23 @@ impl Job for Watch {
             let heard = is_heard(&runtime.borrow_and_update());
             let (started, now) = (Instant::now(), clock::now());
             let next = self.look(now).await?;
+            let pause = pause_after(started.elapsed());
             let left = next.and_then(|next| Duration::try_from(next.duration_since(now)).ok());
             let wait = left.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST);
+            let wait = wait.max(pause);
             tokio::select! {
                 () = something(&mut events) => {}
                 _ = runtime.wait_for(|runtime| is_heard(runtime) != heard) => {}
                 () = tokio::time::sleep_until(started + wait) => {}
             }
-            tokio::time::sleep_until(started + SHORTEST).await;
+            tokio::time::sleep_until(started + pause).await;
         }
     }
+}
+
+/// From the beginning of a look that took so long to the beginning of the next, at least.
+pub(super) fn pause_after(took: Duration) -> Duration {
+    SHORTEST.max(took.saturating_mul(PACE))
 }
 
 fn is_heard(runtime: &Runtime) -> (bool, Timestamp) {
@@ -150,13 +170,15 @@ fn matters(event: &str) -> bool {
 fn look(
     db: &Connection,
     sources: &Sources,
-    withheld: &Withheld,
+    withheld: Option<&Withheld>,
     now: Timestamp,
 ) -> rusqlite::Result<Looked> {
     let open = sql::list_open(db)?;
     let (found, failed) = ask(db, sources, &open, now);
     let mutes = mutes::in_force(db, now)?;
-    let decision = engine::decide(&open, &found, &mutes, withheld, now);
+    let at_start = || engine::withheld_at_start(&open, &found);
+    let withheld = withheld.cloned().unwrap_or_else(at_start);
+    let decision = engine::decide(&open, &found, &mutes, &withheld, now);
     Ok(Looked { decision, failed, told: Vec::new() })
 }
 

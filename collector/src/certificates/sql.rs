@@ -235,6 +235,24 @@ pub fn defer(tx: &Connection, id: i64, until: Timestamp) -> rusqlite::Result<()>
         .map(drop)
 }
 
+/// Monitors of this endpoint, or of any, whose certificate the newest check did not see.
+const MISSED: &str = "source = 'auto' AND unwanted_since IS NULL
+    AND json_extract(alerts, '$.missed') > 0 AND (?1 IS NULL OR endpoint_id = ?1)";
+
+pub fn is_missed(db: &Connection, endpoint: Option<i64>) -> rusqlite::Result<bool> {
+    db.prepare_cached(&format!("SELECT 1 FROM certificate_monitors WHERE {MISSED}"))?
+        .exists([endpoint])
+}
+
+/// Makes them due now. A check that is under way began too early to count.
+pub fn hasten(tx: &Connection, endpoint: Option<i64>, now: Timestamp) -> rusqlite::Result<usize> {
+    tx.prepare_cached(&format!(
+        "UPDATE certificate_monitors SET next_check_at = ?2, revision = revision + 1
+         WHERE {MISSED}"
+    ))?
+    .execute((endpoint, now.as_millisecond()))
+}
+
 /// Who asks for each server.
 pub fn sources(connection: &Connection) -> rusqlite::Result<BTreeMap<Server, (i64, Asked)>> {
     connection

@@ -7,6 +7,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use maintenant_api::certificates::CertificateSource;
 use maintenant_serve::clock;
+use serde_json::Value;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast, watch};
 use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
@@ -15,6 +17,7 @@ use super::model::{Event, Monitor};
 use super::sources::{self, Asked, Server};
 use super::verdict::Finding;
 use super::{probe, sql};
+use crate::http::events as bus;
 use crate::net::TlsTarget;
 use crate::spine::Spine;
 use crate::tasks::Job;
@@ -78,6 +81,7 @@ impl Job for Watch {
     async fn run(&mut self, _now: Timestamp) -> anyhow::Result<()> {
         let mut probes = Probes::default();
         let mut compare = tokio::time::interval(COMPARE);
+        let mut events = self.spine.events.subscribe(None).receiver;
         loop {
             let pause = self.begin(&mut probes, clock::now()).await?;
             tokio::select! {
@@ -89,10 +93,29 @@ impl Job for Watch {
                     self.patient_until = Instant::now();
                     self.declare().await?;
                 }
+                endpoint = recovered(&mut events) => self.hasten(endpoint).await?,
                 _ = compare.tick() => self.declare().await?,
                 () = self.bell.wake.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
+        }
+    }
+}
+
+/// Waits for an endpoint that recovers. `None`: it may have been any.
+async fn recovered(events: &mut broadcast::Receiver<Arc<bus::Event>>) -> Option<i64> {
+    loop {
+        match events.recv().await {
+            Ok(event) if matches!(event.name, "endpoint.recovery" | "endpoint.status_changed") => {
+                let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
+                let is_up = data.get("new_status").is_none_or(|status| status == "up");
+                if is_up {
+                    return data.get("endpoint_id").and_then(Value::as_i64);
+                }
+            }
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => return None,
+            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
 }
@@ -132,6 +155,15 @@ impl Watch {
             Duration::try_from(next.duration_since(now)).unwrap_or_default()
         });
         Ok(pause.min(COMPARE))
+    }
+
+    /// What was out of reach together with an endpoint is checked again as soon as that recovers.
+    async fn hasten(&self, endpoint: Option<i64>) -> anyhow::Result<()> {
+        let now = clock::now();
+        if self.spine.store.read(move |db| sql::is_missed(db, endpoint)).await? {
+            self.spine.store.write(move |tx| sql::hasten(tx, endpoint, now)).await?;
+        }
+        Ok(())
     }
 
     /// Stores what has ended, all of it in one write.

@@ -3,7 +3,7 @@
 //! | type | when | severity |
 //! |---|---|---|
 //! | `oom_killed` | the kernel killed its main process, until it has run for 5 minutes, or is out of its loop | critical |
-//! | `restart_loop` | as many restarts within 10 minutes as `maintenant.alert.restart_threshold` says, until it has run longer than 10 minutes and three times the median lifetime | warning; critical from three times as many on |
+//! | `restart_loop` | as many restarts within 10 minutes as `maintenant.alert.restart_threshold` says, until it has run longer than 10 minutes and three times the median lifetime | warning; critical from three times as many on, and once it was given up |
 //! | `container_down` | it ran and does not, for longer than `MAINTENANT_CONTAINER_DOWN_AFTER` | critical; warning if somebody stopped it |
 //! | `health_unhealthy` | its health check fails | warning |
 //!
@@ -199,9 +199,10 @@ fn repeated(container: &Container, runs: &Runs, now: Timestamp) -> Option<Troubl
     let found = found?;
     let many = usize::try_from(threshold.saturating_mul(3)).unwrap_or(usize::MAX);
     let end = if rests { "kept restarting and was given up" } else { "keeps restarting" };
+    let is_critical = rests || found.restarts >= many;
     Some(Trouble {
         alert_type: "restart_loop",
-        severity: if found.restarts >= many { Severity::Critical } else { Severity::Warning },
+        severity: if is_critical { Severity::Critical } else { Severity::Warning },
         message: format!("Container {name} {end}"),
         since: found.ends.first().map_or(found.noticed_at, |end| end.at),
         due: found.noticed_at,
@@ -221,17 +222,33 @@ fn of_loop(found: &Loop<'_>, threshold: i64) -> Map<String, Value> {
     ])
 }
 
-fn down(container: &Container, runs: &Runs, after: SignedDuration) -> Option<Trouble> {
+/// Whether its state is an outage, of one that was seen running.
+fn is_down(container: &Container) -> bool {
     let reason = container.exit.map(|exit| exit.reason);
-    let is_down = match container.state {
+    match container.state {
         State::Exited | State::Dead | State::Restarting => true,
         State::Completed => reason == Some(ExitReason::Requested),
         State::Created => reason == Some(ExitReason::CannotStart),
         State::Running | State::Paused | State::Unknown => false,
-    };
+    }
+}
+
+fn was_seen_running(container: &Container) -> bool {
+    container.last_state_change_at > container.first_seen_at
+}
+
+/// Whether it rests as it may: its job ended well, or it was never seen running. What it would serve
+/// is not missed then.
+pub fn rests_well(container: &Container) -> bool {
+    let rests = !matches!(container.state, State::Running | State::Paused | State::Unknown);
+    rests && !(is_down(container) && was_seen_running(container))
+}
+
+fn down(container: &Container, runs: &Runs, after: SignedDuration) -> Option<Trouble> {
+    let reason = container.exit.map(|exit| exit.reason);
     let since = container.last_state_change_at;
-    let was_seen_running = !runs.ends.is_empty() || since > container.first_seen_at;
-    if !is_down || !was_seen_running {
+    let was_seen_running = !runs.ends.is_empty() || was_seen_running(container);
+    if !is_down(container) || !was_seen_running {
         return None;
     }
     let name = quoted(&container.facts.name);

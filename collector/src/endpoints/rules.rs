@@ -1,6 +1,7 @@
 //! What is wrong with endpoints: `consecutive_failure`, critical, while so many failures in a row have
-//! raised it and not enough successes ended it; and while its container is stopped. Trouble of the
-//! container that declares an endpoint explains it.
+//! raised it and not enough successes ended it; and, as a warning and a minute later, while its
+//! container is stopped. Trouble of the container that declares an endpoint explains it. Of one whose
+//! container did its job, or was never seen running, nothing is known.
 //!
 //! The outage began with its first failed check, or with the stop of the container.
 
@@ -15,7 +16,9 @@ use serde_json::json;
 use super::code::Coded;
 use super::probe::Outcome;
 use super::sql::time;
+use crate::alerts::engine::GRACE;
 use crate::containers::inventory::InventoryReader;
+use crate::containers::rules::rests_well;
 use crate::signals::{Entity, Findings, Signal, Source};
 use crate::wording::{details, quoted};
 
@@ -74,13 +77,18 @@ impl Source for Rules {
         )?;
         for known in statement.query_map([], known)? {
             let known = known?;
+            let container = inventory.find(known.container_id);
+            let is_resting = container.is_some_and(|container| rests_well(container));
             match judge(&known, now) {
                 Judgement::Fine => {}
+                Judgement::Wrong(_) if is_resting && is_by_container(&known) => {
+                    findings.unknown.insert(entity(known.id));
+                }
                 Judgement::Unknown => {
                     findings.unknown.insert(entity(known.id));
                 }
                 Judgement::Wrong(mut signal) => {
-                    if let Some(container) = inventory.find(known.container_id) {
+                    if let Some(container) = container {
                         let labels = &container.facts.labels;
                         signal.severity = labels.severity().unwrap_or(signal.severity);
                         signal.channels = labels.channels();
@@ -128,12 +136,18 @@ fn known(row: &Row<'_>) -> rusqlite::Result<Known> {
     })
 }
 
+/// It is down because its container is stopped.
+fn is_by_container(known: &Known) -> bool {
+    let failure = known.last.as_ref().and_then(|last| last.failure.as_ref());
+    known.status == EndpointStatus::Down
+        && failure.is_some_and(|failure| failure.cause == FailureCause::ContainerStopped)
+}
+
 /// What is known of an endpoint, judged.
 pub fn judge(known: &Known, now: Timestamp) -> Judgement {
     let failure = known.last.as_ref().and_then(|last| last.failure.as_ref());
     let cause = failure.map(|failure| failure.cause);
-    let is_down = known.status == EndpointStatus::Down;
-    let by_container = is_down && cause == Some(FailureCause::ContainerStopped);
+    let by_container = is_by_container(known);
     let since = match known.status {
         EndpointStatus::Unknown => return Judgement::Unknown,
         // Its container runs again, and nobody has looked since.
@@ -145,6 +159,12 @@ pub fn judge(known: &Known, now: Timestamp) -> Judgement {
         _ => return Judgement::Fine,
     };
     let since = since.or(known.last_check_at).unwrap_or(now);
+    // The stop of a container is told by its own alert, as severe as it is. One that is made anew is
+    // gone for a moment.
+    let (severity, due) = match known.alert {
+        AlertState::Alerting => (Severity::Critical, since),
+        AlertState::Normal => (Severity::Warning, since.saturating_add(GRACE).unwrap_or(since)),
+    };
     let target = shown(&known.target);
     let name = if known.name.is_empty() { target.clone() } else { known.name.clone() };
     // The last check of one that recovers succeeded.
@@ -155,7 +175,7 @@ pub fn judge(known: &Known, now: Timestamp) -> Judgement {
         entity: entity(known.id),
         message: format!("Endpoint {} is down{why}", quoted(&name)),
         entity_name: name,
-        severity: Severity::Critical,
+        severity,
         details: details([
             ("target", json!(target)),
             ("cause", json!(cause)),
@@ -166,7 +186,7 @@ pub fn judge(known: &Known, now: Timestamp) -> Judgement {
             ("last_check_at", json!(known.last_check_at)),
         ]),
         since,
-        due: since,
+        due,
         explained_by: (known.container_id != 0)
             .then_some(Entity { kind: "container", id: known.container_id }),
         channels: Vec::new(),

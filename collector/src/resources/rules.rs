@@ -32,7 +32,10 @@ impl Source for Rules {
 
     fn exists(&self, db: &Connection, entity: &Entity) -> rusqlite::Result<bool> {
         let sql = match entity.kind {
-            "container" => "SELECT 1 FROM containers WHERE id = ?1 AND archived_at IS NULL",
+            "container" => {
+                "SELECT 1 FROM containers
+                 WHERE id = ?1 AND archived_at IS NULL AND NOT is_ignored"
+            }
             "filesystem" => "SELECT 1 FROM filesystems WHERE id = ?1 AND gone_at IS NULL",
             _ => return Ok(entity.id == HOST),
         };
@@ -58,7 +61,7 @@ fn subject(db: &Connection, (metric, id): Key) -> rusqlite::Result<Option<Subjec
     }
     db.prepare_cached(
         "SELECT name, alert_severity, alert_channels FROM containers
-         WHERE id = ?1 AND archived_at IS NULL",
+         WHERE id = ?1 AND archived_at IS NULL AND NOT is_ignored",
     )?
     .query_row([id], |row| {
         let (severity, channels): (String, String) = (row.get(1)?, row.get(2)?);

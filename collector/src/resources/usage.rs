@@ -14,6 +14,7 @@ use super::sampler::{Batch, Sink};
 use super::sql::{self, HOST};
 use super::standings::{Key, Told, disk_percent, judge_batch, publish_all};
 use super::thresholds::{Metric, percent};
+use crate::containers::model::Container;
 use crate::http::events::EventBus;
 use crate::spine::Spine;
 
@@ -45,12 +46,14 @@ impl Usage {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Containers that run, as far as the runtime is heard.
+    /// Containers that run and are not ignored, as far as the runtime is heard.
     pub(super) fn running(&self) -> Option<BTreeSet<i64>> {
         self.spine.runtime.get().connected.then(|| {
             let inventory = self.spine.inventory.borrow();
             let up = |state| matches!(state, State::Running | State::Paused);
-            let running = inventory.containers.iter().filter(|container| up(container.state));
+            let is_watched =
+                |container: &Container| up(container.state) && !container.facts.labels.is_ignored;
+            let running = inventory.containers.iter().filter(|container| is_watched(container));
             running.map(|container| container.id).collect()
         })
     }

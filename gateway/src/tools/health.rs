@@ -14,7 +14,7 @@ use super::{counted, hint};
 use crate::arguments::Parameters;
 use crate::budget::{self, Json};
 use crate::collector::{ClientError, Collector};
-use crate::collectors::{ask, error_of_source, fewest};
+use crate::collectors::{ask, error_of_source, fewest, names_of};
 use crate::error::ToolError;
 use crate::listed::{AlertPage, Listed};
 use crate::server::Gateway;
@@ -142,9 +142,16 @@ impl Examined {
             && self.containers.is_ok()
     }
 
-    /// And its engine refuses it nothing.
+    /// It was asked for alerts and did not tell them. One too old to have any has none to tell.
+    fn hides_alerts(&self) -> bool {
+        self.alerts.as_ref().is_err_and(|error| !matches!(error, ClientError::RouteMissing))
+    }
+
+    /// And its engine refuses it nothing, and it tells its alerts.
     fn is_well(&self) -> bool {
-        self.works() && self.runtime.as_ref().is_ok_and(|runtime| runtime.degraded.is_empty())
+        !self.hides_alerts()
+            && self.works()
+            && self.runtime.as_ref().is_ok_and(|runtime| runtime.degraded.is_empty())
     }
 
     fn error(&self, name: &str) -> Option<String> {
@@ -190,15 +197,24 @@ fn shape(
     } else {
         (None, None)
     };
+    let without_alerts: Vec<String> = answers
+        .iter()
+        .filter(|(_, answer)| answer.as_ref().is_ok_and(Examined::hides_alerts))
+        .map(|(collector, _)| collector.name.clone())
+        .collect();
     let unknown = containers.as_ref().map_or(0, Summary::unknown);
     let hint = hint([
         (silent > 0).then(|| {
             let collectors = counted(silent, "collector");
-            format!("No answer from {collectors}: see sources. Their containers are not counted.")
+            format!("No answer from {collectors}: see sources. Their containers and alerts are not counted.")
         }),
         (unknown > 0).then(|| {
             let containers = counted(unknown, "container");
             format!("State unknown for {containers}, because Docker cannot be asked.")
+        }),
+        (!without_alerts.is_empty()).then(|| {
+            let names = names_of(&without_alerts);
+            format!("Alerts are not known, because they could not be asked for, of: {names}.")
         }),
         has_more.then(|| "There are more alerts than are counted here.".to_owned()),
         rest,

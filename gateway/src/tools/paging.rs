@@ -91,6 +91,8 @@ pub(super) struct Listing<T> {
     pub(super) total: usize,
     pub(super) matching: Vec<Ranked<T>>,
     start: usize,
+    /// Servers left out what does not match, so that nobody knows how many there are without.
+    is_part: bool,
 }
 
 /// The items shown, and what is said of the others.
@@ -112,7 +114,12 @@ impl<T> Listing<T> {
         let mut matching: Vec<Ranked<T>> = items.into_iter().filter(matches).collect();
         matching.sort_by(|a, b| a.key.cmp(&b.key));
         let start = after.map_or(0, |after| matching.partition_point(|item| item.key <= *after));
-        Self { noun, total, matching, start }
+        Self { noun, total, matching, start, is_part: false }
+    }
+
+    /// What was read is not all there is without filters.
+    pub(super) fn of_a_part(self, is_part: bool) -> Self {
+        Self { is_part, ..self }
     }
 
     /// Counts those that match, each under all `words` of it. `open`: nothing was filtered.
@@ -160,7 +167,7 @@ impl<T> Listing<T> {
             Some(_) => format!("{more} more: repeat the call with cursor = next_cursor."),
             None => format!("{more} more: narrow the filters to see them."),
         });
-        let nothing = (self.matching.is_empty() && self.total > 0).then(|| {
+        let nothing = (self.matching.is_empty() && self.total > 0 && !self.is_part).then(|| {
             let noun = self.noun;
             let all = counted(self.total, noun);
             format!("No {noun} matches; without filters there are {all}.")

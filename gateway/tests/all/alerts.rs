@@ -178,10 +178,19 @@ async fn what_is_wrong_is_one_call_worst_first() {
     assert_eq!(second["since"], "2026-05-05T10:00:00Z", "its details are no JSON");
     assert_eq!(answer["alerts"][2]["entity_name"], "backup [redacted]");
     assert_eq!(answer["silenced"][0]["id"], 3);
-    assert!(answer.get("hint").is_none(), "{}", answer["hint"]);
+    assert!(answer["silenced"][0].get("duration").is_none(), "nobody knows whether it lasts");
+    let hint = answer["hint"].as_str().unwrap();
+    assert!(hint.starts_with("1 silenced alert may be over"), "{hint}");
     let mut paths = fake.paths();
     paths.sort();
-    assert_eq!(paths, ["alerts?status=active&limit=200", "alerts?status=silenced&limit=200"]);
+    assert_eq!(
+        paths,
+        [
+            "alerts?status=active&limit=200",
+            "alerts?status=silenced&limit=200",
+            "silence?active=true"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -205,7 +214,7 @@ async fn history_really_is_history_and_a_recovery_belongs_to_what_it_ends() {
     );
     let gone = &answer["alerts"][4]["resolution"];
     assert_eq!(*gone, "Container old was removed", "in its own details: nothing recovered");
-    assert_eq!(fake.paths(), ["alerts?limit=200"]);
+    assert_eq!(fake.paths().iter().filter(|path| *path == "alerts?limit=200").count(), 1);
     let active = call(&client, json!({"active_only": true})).await;
     assert_eq!(ids(&active), [1, 2, 4]);
 }
@@ -230,11 +239,9 @@ async fn filters_hold_whether_or_not_the_server_knows_them() {
     let exact = json!({"active_only": false, "entity": "container:5", "source": "container",
                        "severity": "critical", "since": "2026-05-04T00:00:00.5Z"});
     assert_eq!(only(exact).await, [5]);
-    assert_eq!(
-        fake.paths().last().unwrap(),
-        "alerts?source=container&severity=critical&entity_type=container&entity_id=5\
-         &since=2026-05-04T00%3A00%3A00Z&limit=200"
-    );
+    let asked = "alerts?source=container&severity=critical\
+                 &lasting_since=2026-05-04T00%3A00%3A00Z&limit=200";
+    assert!(fake.paths().iter().any(|path| path == asked), "{:?}", fake.paths());
     let answer = call(&client, json!({"severity": "critical", "entity": "shop-2"})).await;
     assert_eq!(answer["summary"], json!({"active": 0}));
     let hint = answer["hint"].as_str().unwrap();
@@ -338,15 +345,24 @@ async fn more_than_is_read_is_said() {
     let answer = call(&client, json!({"active_only": false})).await;
     let hint = answer["hint"].as_str().unwrap();
     assert!(hint.contains("only the newest 1000 alerts were read"), "{hint}");
-    assert_eq!(fake.paths().len(), 5);
+    let newest = |path: &&String| path.starts_with("alerts") && !path.contains("status=");
+    assert_eq!(fake.paths().iter().filter(newest).count(), 5);
+    assert!(hint.contains("Name source or severity or entity"), "{hint}");
+    let narrow = json!({"active_only": false, "source": "container", "entity": "container:1"});
+    let answer = call(&client, narrow).await;
+    let hint = answer["hint"].as_str().unwrap();
+    assert!(hint.contains("Name severity to reach"), "only what is not used yet: {hint}");
+    let own = "entity_type=container&entity_id=1";
+    assert!(fake.paths().iter().any(|path| path.contains(own)), "its own reach back further");
     // All within one second: no page leads further.
     let second = (1..=200).map(|id| alert(id, json!({}))).collect::<Vec<_>>();
     let fake = Fake::tcp(move |_, _| (200, json!({"alerts": second, "has_more": true}))).await;
     let client = Client::new(&fake.url).await;
     let answer = call(&client, json!({"active_only": false})).await;
     assert!(answer["hint"].as_str().unwrap().contains("only the newest 200 alerts"), "{answer}");
-    assert_eq!(fake.paths().len(), 2);
-    assert!(fake.paths()[1].starts_with("alerts?before=2026-05-05T10%3A00%3A01Z"));
+    let paths = fake.paths();
+    let newest: Vec<&String> = paths.iter().filter(newest).collect();
+    assert!(newest[1].starts_with("alerts?before=2026-05-05T10%3A00%3A01Z"), "{newest:?}");
 }
 
 #[tokio::test]
@@ -386,7 +402,7 @@ async fn a_hundred_alerts_stay_small_whatever_they_say() {
 async fn an_alert_is_acknowledged_in_the_name_of_the_client() {
     let (client, fake) = client(ours).await;
     let answer = client.call("acknowledge_alert", json!({"alert_id": 1})).await;
-    assert_eq!(answer["message"], "Alert 1 acknowledged by mcp:rmcp");
+    assert_eq!(answer["message"], "Alert 1 acknowledged by `mcp:rmcp`");
     assert_eq!((&answer["alert"]["id"], &answer["alert"]["status"]), (&json!(1), &json!("active")));
     assert_eq!(answer["alert"]["acknowledged_by"], "mcp:rmcp");
     assert_eq!(answer["alert"]["acknowledged_at"], "2026-05-05T11:00:00Z");
@@ -399,7 +415,10 @@ async fn an_alert_is_acknowledged_in_the_name_of_the_client() {
 #[tokio::test]
 async fn what_cannot_be_acknowledged_says_who_did_and_when_or_that_it_is_over() {
     let cases = [
-        (2, "was already acknowledged by mcp:claude\\u{202e} at 2026-05-05T10:30:00Z"),
+        (
+            2,
+            "(`shop-2`) on collector `collector` was already acknowledged by `mcp:claude\\u{202e}` at 2026-05-05T10:30:00Z",
+        ),
         (3, "is silenced"),
         (5, "is over: it ended at 2026-05-04T11:30:00Z"),
         (6, "only tells that another one ended"),
@@ -423,7 +442,10 @@ async fn what_cannot_be_acknowledged_says_who_did_and_when_or_that_it_is_over() 
 #[tokio::test]
 async fn the_community_edition_says_what_is_needed() {
     let fake = Fake::tcp(|path, nth| match path {
-        "edition" => (200, json!({"edition": "community"})),
+        "edition" => (
+            200,
+            json!({"edition": "community", "quotas": {"endpoints": {"used": 0, "limit": -1}}}),
+        ),
         _ => ours(path, nth),
     })
     .await;
@@ -432,6 +454,19 @@ async fn the_community_edition_says_what_is_needed() {
     assert!(sentence.contains("requires an extended edition of maintenant"), "{sentence}");
     assert!(sentence.contains("MAINTENANT_EDITION=extended"), "{sentence}");
     assert_eq!(fake.writes(), Vec::<String>::new());
+    // Another server knows nothing of our variables.
+    for quotas in [json!({"endpoints": {"used": 3, "limit": 10}}), json!({})] {
+        let fake = Fake::tcp(move |path, nth| match path {
+            "edition" => (200, json!({"edition": "community", "quotas": quotas})),
+            _ => v1(path, nth),
+        })
+        .await;
+        let client = Client::new(&fake.url).await;
+        let sentence = client.error("acknowledge_alert", json!({"alert_id": 1})).await;
+        assert!(sentence.contains("its extended or enterprise edition"), "{sentence}");
+        assert!(!sentence.contains("MAINTENANT_"), "{sentence}");
+        assert_eq!(fake.writes(), Vec::<String>::new());
+    }
     // A server that does not tell its edition is not second-guessed.
     let fake = Fake::tcp(|path, nth| match path {
         "edition" => (404, json!("404 page not found\n")),
@@ -482,4 +517,157 @@ async fn health_counts_active_alerts_and_does_without() {
     let without = Fake::tcp(contract).await;
     let answer = Client::new(&without.url).await.call("get_health", json!({})).await;
     assert_eq!((&answer["status"], answer.get("alerts")), (&json!("ok"), None));
+}
+
+/// Container 8 is down since long ago, and its endpoint with it; both are beyond what is read.
+fn old_and_lasting(path: &str, _: usize) -> Answer {
+    let query = path.split_once('?').map_or("", |(_, query)| query);
+    let old = "2026-05-01T00:00:00Z";
+    let affected = json!([{"entity_type": "endpoint", "entity_id": 7, "name": "shop-api",
+                           "alert_type": "consecutive_failure"}]);
+    let details = json!({"since": old, "affected": affected, "exit_codes": [1, 137, "x"],
+                         "long": [1, 2, 3, 4, 5, 6, 7, 8, 9], "deep": [[1]]});
+    let cause = json!({"fired_at": old, "entity_id": 8, "details": details.to_string()});
+    let endpoint = json!({"fired_at": old, "entity_type": "endpoint", "entity_id": 7,
+        "source": "endpoint", "alert_type": "consecutive_failure", "entity_name": "shop-api"});
+    let quiet = json!({"fired_at": old, "status": "silenced", "entity_id": 9,
+                       "entity_name": "quiet", "details": json!({"since": old}).to_string()});
+    match path.split('?').next() {
+        Some("silence") => {
+            let rule = |id: i64, entity_id: i64, expires_at: &str, reason: &str| {
+                json!({"id": id, "entity_type": "container", "entity_id": entity_id,
+                       "reason": reason, "starts_at": old, "duration_seconds": 60,
+                       "expires_at": expires_at, "is_active": true})
+            };
+            let long = format!("move\u{202e}{}", "x".repeat(900));
+            let rules = [
+                rule(1, 9, "2026-06-01T00:00:00Z", "short"),
+                rule(2, 9, "2026-07-01T00:00:00Z", &long),
+                rule(3, 10, "2026-08-01T00:00:00Z", "of another"),
+            ];
+            (200, json!({"rules": rules}))
+        }
+        _ if has(query, "status=active") => list(&[alert(9001, cause), alert(9002, endpoint)]),
+        _ if has(query, "status=silenced") => list(&[alert(9003, quiet)]),
+        _ => {
+            let (_, mut page) = many(query, 3000, true);
+            for row in page["alerts"].as_array_mut().unwrap() {
+                (row["status"], row["resolved_at"]) = (json!("resolved"), row["fired_at"].clone());
+            }
+            (200, page)
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_lasts_is_in_every_history_however_old_it_is() {
+    let (client, _fake) = client(old_and_lasting).await;
+    for since in [json!(null), json!("2026-05-05T10:05:00Z"), json!("1h")] {
+        let answer = call(&client, json!({"active_only": false, "since": since})).await;
+        assert_eq!(answer["summary"]["active"], 2, "since {since}");
+        assert_eq!(answer["summary"]["silenced"], 1, "since {since}");
+        assert_eq!(ids(&answer)[..2], [9001, 9002], "since {since}");
+    }
+}
+
+#[tokio::test]
+async fn what_ended_since_then_is_found_behind_what_did_not() {
+    let fake = Fake::tcp(|path, _| {
+        let query = path.split_once('?').map_or("", |(_, query)| query);
+        let ended = |id: i64, fired: &str, end: &str, by: i64| {
+            alert(
+                id,
+                json!({"status": "resolved", "fired_at": fired, "resolved_at": end,
+                             "resolved_by_id": by}),
+            )
+        };
+        let recovery = alert(
+            900,
+            json!({"severity": "info", "status": "resolved",
+                                         "fired_at": "2026-05-05T12:00:00Z"}),
+        );
+        let long = ended(1, "2026-05-01T00:00:00Z", "2026-05-05T12:00:00Z", 900);
+        let short = ended(2, "2026-05-03T00:00:00Z", "2026-05-03T01:00:00Z", 901);
+        match (query.contains("status="), query.contains("before=")) {
+            (true, _) => list(&[]),
+            (_, false) => (200, json!({"alerts": [recovery, short], "has_more": true})),
+            (_, true) => (200, json!({"alerts": [short, long], "has_more": true})),
+        }
+    })
+    .await;
+    let client = Client::new(&fake.url).await;
+    let since = json!({"active_only": false, "since": "2026-05-05T00:00:00Z"});
+    let answer = call(&client, since).await;
+    assert_eq!(ids(&answer), [1]);
+    assert_eq!(answer["alerts"][0]["resolution"], "Container shop-900 is down");
+    assert!(answer.get("hint").is_none(), "{}", answer["hint"]);
+}
+
+#[tokio::test]
+async fn the_cause_and_what_it_affects_name_each_other() {
+    let (client, _fake) = client(old_and_lasting).await;
+    for entity in ["endpoint:7", "Shop-API"] {
+        let answer = call(&client, json!({"entity": entity})).await;
+        assert_eq!(ids(&answer), [9001, 9002], "{entity}");
+        assert_eq!(answer["alerts"][1]["caused_by"], json!(["container:8"]));
+        assert!(answer["alerts"][0].get("caused_by").is_none());
+    }
+    let details = &call(&client, json!({})).await["alerts"][0];
+    assert_eq!(details["details"], json!({"exit_codes": [1, 137, "x"]}));
+    assert_eq!(details["details_left_out"], 2);
+}
+
+#[tokio::test]
+async fn what_is_silenced_says_until_when_and_why() {
+    let (client, _fake) = client(old_and_lasting).await;
+    let answer = call(&client, json!({})).await;
+    let quiet = &answer["silenced"][0];
+    assert_eq!(quiet["silenced_until"], "2026-07-01T00:00:00Z", "the last to end");
+    let reason = quiet["silence_reason"].as_str().unwrap();
+    assert!(reason.starts_with("move\\u{202e}") && reason.chars().count() <= 330, "{reason}");
+    assert!(quiet["duration"].is_string() && answer.get("hint").is_none(), "{answer}");
+    let fake = Fake::tcp(|_, _| list(&[])).await;
+    call(&Client::new(&fake.url).await, json!({})).await;
+    assert!(!fake.paths().iter().any(|path| path.starts_with("silence")), "{:?}", fake.paths());
+}
+
+#[tokio::test]
+async fn what_did_not_match_is_said_as_it_was_asked() {
+    let (client, _fake) = client(old_and_lasting).await;
+    let asked = json!({"active_only": false, "since": "1h", "source": "kontainer"});
+    let hint = call(&client, asked).await["hint"].as_str().unwrap().to_owned();
+    assert!(hint.contains("No alert that matches fired, ended or lasted since 20"), "{hint}");
+    assert!(hint.contains("Sources seen: `container`, `endpoint`."), "{hint}");
+    assert!(!hint.contains("without filters"), "nobody counted those: {hint}");
+    let answer = call(&client, json!({"source": "kontainer"})).await;
+    let hint = answer["hint"].as_str().unwrap();
+    assert!(hint.contains("without filters there are 3 alerts"), "{hint}");
+    assert!(hint.contains("Sources seen: `container`, `endpoint`."), "{hint}");
+    assert_eq!(call(&client, json!({"entity": "filesystem:8"})).await["alerts"], json!([]));
+}
+
+#[tokio::test]
+async fn an_alert_without_a_name_is_called_by_its_id_and_a_name_is_quoted() {
+    for (name, shown) in [("", "(`container:2`)"), ("a` b", "(`a' b`)")] {
+        let fake = Fake::tcp(move |path, nth| match path {
+            "alerts/2" => (200, object(acknowledged(), json!({"entity_name": name}))),
+            _ => ours(path, nth),
+        })
+        .await;
+        let client = Client::new(&fake.url).await;
+        let sentence = client.error("acknowledge_alert", json!({"alert_id": 2})).await;
+        assert!(sentence.contains(shown), "{sentence}");
+    }
+}
+
+#[tokio::test]
+async fn health_names_whose_alerts_could_not_be_asked_for() {
+    let fake = Fake::tcp(|path, nth| {
+        if path.starts_with("alerts") { error(500, "INTERNAL_ERROR", "x") } else { ours(path, nth) }
+    })
+    .await;
+    let answer = Client::new(&fake.url).await.call("get_health", json!({})).await;
+    assert_eq!((&answer["status"], answer.get("alerts")), (&json!("degraded"), None));
+    let hint = answer["hint"].as_str().unwrap();
+    assert!(hint.contains("Alerts are not known") && hint.contains("of: collector."), "{hint}");
 }

@@ -246,11 +246,12 @@ async fn the_largest_containers_are_ranked_with_units() {
              "percent": 12.0, "absolute": 1_073_741_824.0, "max": 2_147_483_648.0,
              "before": 536_870_912.0, "change": 536_870_912.0, "change_percent": 100.0},
             {"rank": 2, "container_id": "1", "container_name": "shop-1", "value": "1.0 MiB",
-             "percent": 0.0, "absolute": 1_048_576.0, "before": 0.0, "change": 1_048_576.0,
-             "coverage_percent": 12.3}
+             "percent": 0.0, "absolute": 1_048_576.0, "before": 0.0, "coverage_percent": 12.3}
         ])
     );
-    assert!(answer["hint"].as_str().unwrap().contains("during the whole period: 1 container"));
+    let hint = answer["hint"].as_str().unwrap();
+    assert!(hint.contains("during the whole period: 1 container"), "{hint}");
+    assert!(hint.contains("less than half of the period was measured: 1 container"), "{hint}");
     assert_eq!(
         fake.paths(),
         ["resources/top?metric=cpu&limit=10", "resources/top?metric=memory&limit=3&period=24h"]
@@ -298,4 +299,40 @@ async fn wrong_arguments_are_refused_with_what_is_accepted() {
         assert!(sentence.contains(part), "{sentence}");
     }
     assert_eq!(fake.paths(), Vec::<String>::new(), "nothing was asked upstream");
+}
+
+#[tokio::test]
+async fn what_is_minus_one_is_not_told_and_a_window_half_unmeasured_is_no_trend() {
+    let unknown = json!({"load": [-1.0, -1.0, -1.0], "swap_used": -1, "swap_total": 5,
+        "uptime_seconds": -1, "disk_read_rate": -1, "disk_write_rate": -1,
+        "filesystems": [{"mount": "/", "kind": "ext4", "used": -1, "total": -1, "percent": -1}],
+        "before": [{"window": "last_hour", "cpu_percent": -1, "mem_percent": 40.0, "cpu_max": -1,
+                    "disk_percent": -1, "coverage_percent": 100.0},
+                   {"window": "last_24_hours", "cpu_percent": 5.0, "mem_percent": 40.0,
+                    "disk_percent": 80.0, "coverage_percent": 49.0}],
+        "containers_cpu_percent": -1, "containers_mem_used": -1});
+    let fake = Fake::tcp(move |path, nth| match path {
+        "resources/summary" => (200, object(summary(), json!({"host": unknown}))),
+        _ => v1(path, nth),
+    })
+    .await;
+    let answer = Client::new(&fake.url).await.call("get_resources", json!({})).await;
+    for unknown in [
+        "load",
+        "swap_used",
+        "uptime",
+        "disk_read_rate",
+        "disk_write_rate",
+        "containers_cpu_percent",
+        "containers_mem_used",
+    ] {
+        assert!(answer.get(unknown).is_none(), "{unknown}");
+    }
+    assert_eq!(answer["filesystems"], json!([{"mount": "/", "kind": "ext4"}]));
+    assert_eq!(
+        answer["before"],
+        json!([{"window": "last_hour", "mem_percent": 40.0, "mem_change": 10.0},
+               {"window": "last_24_hours", "cpu_percent": 5.0, "mem_percent": 40.0,
+                "disk_percent": 80.0, "coverage_percent": 49.0}])
+    );
 }

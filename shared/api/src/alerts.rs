@@ -151,6 +151,10 @@ pub struct AlertQuery {
     /// Fired at this moment or after, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
+    /// Fired or ended at this moment or after, or not ended yet, RFC 3339. Other servers of the
+    /// contract do not know it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lasting_since: Option<String>,
     /// Fired before this moment, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,

@@ -39,6 +39,7 @@ impl World {
                 What::Turned => "turned",
                 What::Noted => "noted",
                 What::Ended(Ending::Recovered, _) => "recovered",
+                What::Ended(Ending::Replaced(_), _) => "replaced",
                 What::Ended(_, _) => "ended",
             };
             let tells = match change.tells {
@@ -253,6 +254,92 @@ fn a_silence_keeps_openings_quiet_and_ends_only_of_what_nobody_was_told() {
     ]);
 }
 
+/// Trouble of the container of this type, due after so many seconds.
+fn of_container(alert_type: &'static str, due: i64) -> Signal {
+    Signal { alert_type, due: at(due), ..signal(&CONTAINER, at(0)) }
+}
+
+#[test]
+fn another_type_of_trouble_takes_the_place_of_the_first_without_a_recovery() {
+    let mut world = World::default();
+    world.found.signals = vec![of_container("health_unhealthy", 0)];
+    assert_eq!(world.at(0), "1 opened fired");
+    // It died: that is not told yet, and it did not recover.
+    world.found.signals = vec![of_container("container_down", 30)];
+    assert_eq!(world.at(10), "");
+    assert_eq!(world.at(30), "1 opened fired, 1 replaced resolved");
+    assert_eq!(world.open[0].alert.alert_type, "container_down");
+    world.found.signals.clear();
+    assert_eq!(world.at(40), "1 recovered resolved");
+    // It is well again before the other is due.
+    let mut world = World::default();
+    world.found.signals = vec![of_container("health_unhealthy", 0)];
+    assert_eq!(world.at(50), "1 opened fired");
+    world.found.signals = vec![of_container("container_down", 90)];
+    assert_eq!(world.at(60), "");
+    world.found.signals.clear();
+    assert_eq!(world.at(70), "1 recovered resolved");
+}
+
+#[test]
+fn what_can_stand_beside_other_trouble_recovers() {
+    let check = |source, first, second, ends: &str| {
+        let of = |alert_type| Signal { source, ..of_container(alert_type, 0) };
+        let mut world = World::default();
+        world.found.signals = vec![of(first)];
+        assert_eq!(world.at(0), "1 opened fired");
+        world.found.signals = vec![of(second)];
+        assert_eq!(world.at(10), format!("1 opened fired, 1 {ends} resolved"), "{first} {second}");
+    };
+    check("heartbeat", "late", "deadline_missed", "replaced");
+    check("certificate", "expiring", "expired", "replaced");
+    check("certificate", "unreachable", "expired", "recovered");
+    check("certificate", "expired", "unreachable", "recovered");
+    check("resource", "cpu_threshold", "memory_threshold", "recovered");
+}
+
+#[test]
+fn what_is_over_explains_nothing_while_its_end_is_held_back() {
+    let mut world = World::default();
+    for seconds in 0..5 {
+        world.found.signals = vec![signal(&CONTAINER, at(seconds))];
+        world.found.signals.retain(|_| seconds % 2 == 0);
+        world.at(seconds);
+    }
+    world.found.signals =
+        vec![Signal { explained_by: Some(CONTAINER), ..signal(&ENDPOINT, at(5)) }];
+    assert_eq!(world.at(10), "1 noted, 2 opened fired");
+}
+
+#[test]
+fn what_is_explained_is_named_before_it_is_due_and_counts_unless_muted() {
+    let failing = Signal {
+        explained_by: Some(CONTAINER),
+        severity: Severity::Critical,
+        due: at(60),
+        ..signal(&ENDPOINT, at(0))
+    };
+    let mut world = World::default();
+    world.found.signals = vec![failing, signal(&CONTAINER, at(0))];
+    let of_endpoints = Some("endpoint".to_owned());
+    world.mutes = vec![Mute { entity_type: of_endpoints, until: at(50), ..Mute::default() }];
+    assert_eq!(world.at(10), "1 opened fired");
+    assert_eq!(world.details(1)["affected_count"], 1);
+    assert_eq!(world.open[0].alert.severity, Severity::Warning);
+    assert_eq!(world.at(50), "1 turned fired");
+    assert_eq!(world.open[0].alert.severity, Severity::Critical);
+}
+
+#[test]
+fn a_clock_that_was_set_back_puts_no_opening_off() {
+    let mut world = World::default();
+    let due = |since: i64| Signal { due: at(since + 600), ..signal(&ENDPOINT, at(since)) };
+    world.found.signals = vec![due(60)];
+    assert_eq!(world.at(0), "");
+    world.found.signals = vec![due(61)];
+    assert_eq!(world.at(0), "2 opened fired");
+}
+
 /// Whether a mute with this source, kind and id covers an alert of endpoint 2.
 fn check_cover(mute: (Option<&str>, Option<&str>, Option<i64>), is_covered: bool) {
     let mut world = World::default();
@@ -364,8 +451,11 @@ fn an_end_says_what_ended_and_how_long_it_lasted() {
     ] {
         check_sentence(Ending::Recovered, seconds, &text(lasted));
     }
-    let removed = "container `container 1` was removed: container down lasted 1 s";
+    let removed =
+        "container `container 1` was removed or is not watched any more: container down lasted 1 s";
     check_sentence(Ending::Removed, 1, removed);
+    let replaced = "container `container 1` is now: restart loop; container down lasted 2 s";
+    check_sentence(Ending::Replaced("restart_loop"), 2, replaced);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use jiff::{SignedDuration, Timestamp};
 use maintenant_api::alerts::{AlertStatus, Severity};
 
-use super::super::engine::{Decision, Found, What, Withheld, decide};
+use super::super::engine::{Decision, Found, What, Withheld, decide, withheld_at_start};
 use super::super::model::{Ending, Key, OpenAlert, add_opening, key_of};
 use super::super::mutes::Mute;
 use super::{CONTAINER, ENDPOINT, at, signal};
@@ -129,7 +129,7 @@ impl World {
             }
             Action::Restart => {
                 // What is stored is all there is.
-                self.withheld.clear();
+                self.withheld = withheld_at_start(&self.open, &self.found());
                 for open in &mut self.open {
                     let alert = serde_json::to_string(&open.alert).unwrap();
                     let course = serde_json::to_string(&open.course).unwrap();
@@ -166,7 +166,7 @@ impl World {
         self.open.iter().find(|open| place(open.key()) == wanted)
     }
 
-    fn decide(&self) -> Decision {
+    fn found(&self) -> Found {
         let mut found = Found { signals: self.signals(), ..Found::default() };
         if self.is_unknown {
             found.unknown.insert(("endpoint", ENDPOINT));
@@ -174,6 +174,11 @@ impl World {
         if let Some(open) = self.find(1).filter(|_| self.is_removed) {
             found.gone.insert(open.alert.id, Ending::Removed);
         }
+        found
+    }
+
+    fn decide(&self) -> Decision {
+        let found = self.found();
         let mute = self.silence.map(|until| Mute { until, ..Mute::default() });
         decide(&self.open, &found, mute.as_slice(), &self.withheld, self.now)
     }
@@ -211,8 +216,7 @@ impl World {
                 What::Opened => {
                     assert!(before.is_none(), "opened twice");
                     assert!(is_known, "opened without knowing");
-                    let explained = self.explanation.is_some() || self.find(0).is_some();
-                    assert!(which == 0 || !explained, "opened although explained");
+                    assert!(which == 0 || self.explanation.is_none(), "opened although explained");
                     self.ids += 1;
                     after.alert.id = self.ids;
                     after.course.openings = add_opening(&self.openings[which], self.now);
@@ -262,8 +266,7 @@ impl World {
         if lasting.explanation.is_some() {
             assert!(lasting.find(0).is_some() && lasting.is_told[0], "it was lost: {lasting:?}");
         }
-        let is_explained = lasting.find(0).is_some();
-        if lasting.trouble.is_some() && !is_explained {
+        if lasting.trouble.is_some() && lasting.explanation.is_none() {
             assert!(lasting.find(1).is_some() && lasting.is_told[1], "it was lost: {lasting:?}");
         }
     }

@@ -176,6 +176,30 @@ async fn filters_are_exact_and_before_leaves_its_moment_out() {
 }
 
 #[tokio::test]
+async fn what_lasted_since_a_moment_fired_or_ended_then_or_later_or_is_open() {
+    let api = Api::new();
+    api.add(&[0], |_| ()).await;
+    api.add(&[0], |alert| (alert.status, alert.source) = (AlertStatus::Silenced, "x".into())).await;
+    api.add(&[0, 0, 3_000], |alert| alert.status = AlertStatus::Resolved).await;
+    for (id, ended) in [(3, 1_000), (4, 2_000), (5, 3_000)] {
+        let ended = (at(0) + jiff::SignedDuration::from_millis(ended)).as_millisecond();
+        let end = move |tx: &rusqlite::Connection| {
+            tx.execute("UPDATE alerts SET resolved_at = ?2 WHERE id = ?1", (id, ended))
+        };
+        api.store.write(end).await.unwrap();
+    }
+    for (query, expected) in [
+        ("lasting_since=2026-01-01T00:00:02Z", vec![5, 4, 2, 1]),
+        ("lasting_since=2026-01-01T00:00:02.0001Z", vec![5, 2, 1]),
+        ("lasting_since=2026-01-01T00:00:09Z", vec![2, 1]),
+        ("lasting_since=2026-01-01T00:00:09Z&source=x", vec![2]),
+        ("lasting_since=2026-01-01T00:00:01Z&status=resolved", vec![5, 4, 3]),
+    ] {
+        assert_eq!(ids(&api.get(&format!("/alerts?{query}")).await["alerts"]), expected, "{query}");
+    }
+}
+
+#[tokio::test]
 async fn what_cannot_be_read_is_refused_with_what_is_accepted() {
     let api = Api::new();
     let get = |query: &'static str, says: &'static str| {
@@ -188,6 +212,7 @@ async fn what_cannot_be_read_is_refused_with_what_is_accepted() {
     get("limit=x", "1 to 200").await;
     get("before=noon", "RFC 3339").await;
     get("since=noon", "RFC 3339").await;
+    get("lasting_since=noon", "RFC 3339").await;
     get("severity=bad", "info, warning, critical").await;
     get("status=open", "active, resolved, silenced").await;
     get("status=unknown", "active, resolved, silenced").await;

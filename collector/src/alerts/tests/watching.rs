@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 
 use super::super::sql::Filter;
-use super::super::watch::Watch;
+use super::super::watch::{Watch, pause_after};
 use super::super::{silences, sql, start};
 use super::{CONTAINER, ENDPOINT, at, signal};
 use crate::containers::inventory::Inventory;
@@ -224,6 +224,57 @@ async fn what_was_removed_or_is_watched_no_more_ends_without_a_second_one() {
     for (alert, said) in alerts.iter().zip(["is not watched any more", "was removed"]) {
         assert_eq!(alert.resolved_by_id, None);
         assert!(alert.details.contains(said), "{}", alert.details);
+    }
+}
+
+#[tokio::test]
+async fn what_is_replaced_by_other_trouble_ends_without_a_second_one() {
+    let mut world = World::new();
+    world.containers.set(&[signal(&CONTAINER, at(0))]);
+    assert_eq!(world.look(1).await, "alert.fired 1");
+    world.containers.set(&[Signal { alert_type: "oom_killed", ..signal(&CONTAINER, at(5)) }]);
+    assert_eq!(world.look(6).await, "alert.resolved 1, alert.fired 2");
+    let alerts = world.alerts().await;
+    assert_eq!((alerts.len(), alerts[1].resolved_by_id), (2, None));
+    assert!(alerts[1].details.contains("is now: oom killed"), "{}", alerts[1].details);
+}
+
+#[tokio::test]
+async fn what_was_explained_before_a_start_has_its_time_to_end() {
+    let mut world = World::new();
+    world.endpoints.set(&[Signal { explained_by: Some(CONTAINER), ..failing() }]);
+    assert_eq!(world.look(100).await, "");
+    assert_eq!(world.look(159).await, "");
+    assert_eq!(world.look(160).await, "alert.fired 1");
+    // What is open stays so.
+    assert_eq!(world.restart().look(161).await, "");
+}
+
+#[tokio::test]
+async fn what_is_only_noted_is_written_every_few_seconds_or_with_what_is_told() {
+    let mut world = World::new();
+    let says = |text: &str| Signal { message: text.to_owned(), ..failing() };
+    let check = async |world: &mut World, seconds: i64, told: &str, written: &str| {
+        world.endpoints.set(&[says(told)]);
+        world.look(seconds).await;
+        let alerts = world.alerts().await;
+        assert_eq!(alerts.last().unwrap().message, written, "{seconds} s");
+    };
+    check(&mut world, 0, "a", "a").await;
+    check(&mut world, 1, "b", "a").await;
+    check(&mut world, 4, "c", "a").await;
+    check(&mut world, 5, "c", "c").await;
+    check(&mut world, 6, "d", "c").await;
+    world.containers.set(&[signal(&CONTAINER, at(7))]);
+    check(&mut world, 7, "e", "e").await;
+    check(&mut world, -60, "f", "f").await;
+}
+
+#[test]
+fn looks_that_take_long_are_fewer() {
+    for (took, pause) in [(0, 200), (50, 200), (51, 204), (1_000, 4_000)] {
+        let millis = Duration::from_millis;
+        assert_eq!(pause_after(millis(took)), millis(pause));
     }
 }
 

@@ -145,6 +145,29 @@ fn a_server_that_an_endpoint_brought_is_out_of_reach_because_of_it() {
 }
 
 #[test]
+fn what_was_out_of_reach_with_its_endpoint_is_due_when_that_recovers() {
+    let world = World::new(CertificateSource::Auto);
+    let find = || sql::find(&world.db, world.id).unwrap().unwrap();
+    world.record(1, &ok());
+    assert!(!sql::is_missed(&world.db, None).unwrap());
+    assert_eq!(sql::hasten(&world.db, Some(9), day(1)).unwrap(), 0, "it was seen");
+    let under_way = find();
+    world.record(2, &gone());
+    assert!(sql::is_missed(&world.db, Some(9)).unwrap());
+    assert_eq!(sql::hasten(&world.db, Some(8), day(2)).unwrap(), 0, "of another endpoint");
+    assert_eq!(sql::hasten(&world.db, Some(9), day(2)).unwrap(), 1);
+    assert_eq!(find().state.next_check_at, day(2));
+    // What began before says nothing any more.
+    sql::record(&world.db, &under_way, &gone(), day(2)).unwrap();
+    assert_eq!(find().state.next_check_at, day(2));
+    world.record(2, &ok());
+    assert!(world.find(2).signals.is_empty());
+    let alone = World::new(CertificateSource::Standalone);
+    alone.record(2, &gone());
+    assert_eq!(sql::hasten(&alone.db, None, day(2)).unwrap(), 0);
+}
+
+#[test]
 fn what_is_watched_no_more_is_no_trouble() {
     let world = World::new(CertificateSource::Auto);
     let entity = Entity { kind: "certificate", id: world.id };

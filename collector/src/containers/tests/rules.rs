@@ -201,7 +201,7 @@ fn a_loop_lasts_until_a_run_is_long_enough() {
     check(ALWAYS, &over, 0, "-");
     // At rest it stays, whoever gave up.
     let given_up = format!("{}die=1 give-up", crashes(3, 1));
-    check(RestartPolicy::OnFailure(3), &given_up, 90_000, "restart_loop warning 1 6");
+    check(RestartPolicy::OnFailure(3), &given_up, 90_000, "restart_loop critical 1 6");
     check(ALWAYS, &format!("{}die=1", crashes(3, 1)), 0, "restart_loop warning 1 6");
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use maintenant_api::alerts::Severity;
-use maintenant_api::containers::State as ContainerState;
+use maintenant_api::containers::{ExitReason, State as ContainerState};
 use maintenant_api::endpoints::EndpointStatus;
 use maintenant_api::monitors::AlertState;
 use rusqlite::Connection;
@@ -18,7 +18,7 @@ use super::super::sql::{self, Write};
 use super::watching::container;
 use super::*;
 use crate::containers::inventory::Inventory;
-use crate::containers::model::Container;
+use crate::containers::model::{Container, Exit};
 use crate::signals::{Entity, Source};
 use crate::store::Store;
 
@@ -65,7 +65,11 @@ fn check(known: &Known, expected: &str) {
         Judgement::Fine => "fine".to_owned(),
         Judgement::Unknown => "unknown".to_owned(),
         Judgement::Wrong(signal) => {
-            assert_eq!(signal.since, signal.due);
+            let is_stop = known.alert == AlertState::Normal;
+            let after = if is_stop { 60 } else { 0 };
+            assert_eq!(signal.due.duration_since(signal.since).as_secs(), after);
+            let severity = if is_stop { Severity::Warning } else { Severity::Critical };
+            assert_eq!(signal.severity, severity);
             let by = signal.explained_by.map(|by| format!(" by {} {}", by.kind, by.id));
             let since = signal.since.as_second();
             format!("{} since {since}{}", signal.message, by.unwrap_or_default())
@@ -208,6 +212,40 @@ async fn labels_of_its_container_say_how_severe_it_is_and_whom_to_tell() {
     assert_eq!(told(&[]), (Severity::Critical, vec![]));
     let labels = [("maintenant.alert.severity", "info"), ("maintenant.alert.channels", "ops, dev")];
     assert_eq!(told(&labels), (Severity::Info, vec!["ops".to_owned(), "dev".to_owned()]));
+}
+
+#[tokio::test]
+async fn nothing_is_missed_of_a_container_that_rests_as_it_may() {
+    let (_folder, store, db) = open();
+    let id = play(&store, "+").await;
+    let stop = move |tx: &Connection| {
+        tx.execute("UPDATE endpoints SET container_id = 7 WHERE id = ?1", [id])?;
+        let mut state = sql::find_state(tx, id)?;
+        (state.status, state.since) = (EndpointStatus::Down, Some(at(50)));
+        let outcome = failure(FailureCause::ContainerStopped, "its container is stopped");
+        let error = outcome.failure.as_ref().map(|failure| failure.error.clone());
+        let last = Some((Coded::of(&outcome), error));
+        sql::save(tx, &[Write::State { id, state, last }], at(50))?;
+        tx.execute("UPDATE endpoint_states SET holds_until = NULL", [])
+    };
+    store.write(stop).await.unwrap();
+    let told = |state: ContainerState, reason: ExitReason, first_seen: i64| {
+        let mut container = container(7, state, &[]);
+        container.exit = Some(Exit { code: 0, reason, signal: None, oom_killed: false });
+        container.first_seen_at = at(first_seen);
+        container.last_state_change_at = at(50);
+        let found = rules(&[container]).find(&db, at(100)).unwrap();
+        let is_unknown = found.unknown.contains(&Entity { kind: "endpoint", id });
+        assert_eq!(found.signals.is_empty(), is_unknown);
+        found.signals.first().map(|signal| signal.severity.as_str())
+    };
+    let (requested, well) = (ExitReason::Requested, ExitReason::Completed);
+    assert_eq!(told(ContainerState::Exited, ExitReason::Error, 0), Some("warning"));
+    assert_eq!(told(ContainerState::Completed, requested, 0), Some("warning"));
+    assert_eq!(told(ContainerState::Completed, well, 0), None);
+    assert_eq!(told(ContainerState::Exited, ExitReason::Error, 50), None, "never seen running");
+    assert_eq!(told(ContainerState::Created, well, 0), None);
+    assert_eq!(told(ContainerState::Running, well, 0), Some("warning"));
 }
 
 #[tokio::test]

@@ -148,6 +148,20 @@ fn what_is_found_says_whose_since_when_and_how_urgent() {
 }
 
 #[test]
+fn the_alert_of_a_container_that_is_ignored_ends() {
+    let mut world = World::new();
+    world.watch(90.0, 90.0);
+    world.uses(95.0, 10);
+    world.uses(95.0, 10);
+    assert_eq!(world.wrong(), "cpu_threshold@container1");
+    let entity = Entity { kind: "container", id: 1 };
+    assert!(Rules.exists(&world.db, &entity).unwrap());
+    world.db.execute("UPDATE containers SET is_ignored = 1", []).unwrap();
+    assert_eq!(world.wrong(), "");
+    assert!(!Rules.exists(&world.db, &entity).unwrap());
+}
+
+#[test]
 fn the_alert_of_a_container_that_stops_ends() {
     let mut world = World::new();
     world.watch(90.0, 90.0);

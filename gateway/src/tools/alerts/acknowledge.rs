@@ -1,6 +1,7 @@
 //! `acknowledge_alert`.
 
 use maintenant_api::alerts::AlertStatus;
+use maintenant_api::health::Edition;
 use maintenant_serve::clock;
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, tool, tool_router};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::read::Told;
-use super::row::{AlertRow, acknowledged_by, row, shown_name};
+use super::row::{AlertRow, acknowledged_by, entity, row, shown_name};
 use crate::arguments::{Parameters, required_whole_number};
 use crate::budget::Json;
 use crate::collector::{ClientError, Collector};
@@ -17,7 +18,7 @@ use crate::error::{ToolError, explain_change};
 use crate::listed::ListedAlert;
 use crate::server::Gateway;
 use crate::time::show;
-use crate::untrusted::text;
+use crate::untrusted::{quoted, text};
 
 const LENGTH_OF_A_CLIENT: usize = 64;
 
@@ -59,17 +60,17 @@ impl Gateway {
     ) -> Result<Json<Acknowledged>, ToolError> {
         let collector = self.collectors().only(collector.as_deref(), "list_alerts")?;
         let (edition, before) = tokio::join!(collector.edition(), collector.alert(id));
-        if edition.is_ok_and(|edition| edition.edition == "community") {
-            return Err(needs_extended_edition(&collector.name));
+        if let Some(community) = edition.ok().filter(|edition| edition.edition == "community") {
+            return Err(needs_extended_edition(&collector.name, &community));
         }
         let before = before.map_err(|error| not_found(&collector.name, id, &error))?;
         let by = caller(&context);
         match collector.acknowledge(id, by.clone()).await {
             Ok(alert) => {
-                let alert = Told { alert, recovery: None };
+                let alert = Told::new(alert);
                 let several = self.collectors().several().then(|| collector.name.clone());
                 Ok(Json(Acknowledged {
-                    message: format!("Alert {id} acknowledged by {by}"),
+                    message: format!("Alert {id} acknowledged by {}", quoted(&by)),
                     alert: row(&alert, clock::now(), several),
                 }))
             }
@@ -97,11 +98,19 @@ fn caller(context: &RequestContext<RoleServer>) -> String {
     }
 }
 
-fn needs_extended_edition(name: &str) -> ToolError {
+/// Only our collector has no quotas in its community edition, and a variable that opens more.
+fn needs_extended_edition(name: &str, community: &Edition) -> ToolError {
+    let quotas = &community.quotas;
+    let is_ours = !quotas.is_empty() && quotas.values().all(|quota| quota.limit < 0);
+    let next = if is_ours {
+        "start the collector with MAINTENANT_EDITION=extended"
+    } else {
+        "run it as its extended or enterprise edition"
+    };
     ToolError::new(format!(
         "This feature requires an extended edition of maintenant, and collector `{name}` runs the \
          community edition; nothing was changed. Trying again does not help: the operator has to \
-         start the collector with MAINTENANT_EDITION=extended."
+         {next}."
     ))
 }
 
@@ -122,8 +131,9 @@ fn not_found(name: &str, id: i64, error: &ClientError) -> ToolError {
 
 /// Why an alert could not be acknowledged, which only the alert itself tells.
 fn conflict(collector: &Collector, alert: &ListedAlert) -> ToolError {
-    let (id, called) = (alert.id, shown_name(alert));
-    let alert_of = format!("Alert {id} ({called}) on collector `{}`", collector.name);
+    let called = Some(shown_name(alert)).filter(|called| !called.is_empty());
+    let called = quoted(&called.unwrap_or_else(|| entity(alert)));
+    let alert_of = format!("Alert {} ({called}) on collector `{}`", alert.id, collector.name);
     let at = |at: Option<maintenant_api::Timestamp>| {
         at.map_or(String::new(), |at| format!(" at {}", show(at)))
     };
@@ -131,7 +141,7 @@ fn conflict(collector: &Collector, alert: &ListedAlert) -> ToolError {
         _ if alert.is_recovery() => "only tells that another one ended".to_owned(),
         (_, AlertStatus::Resolved) => format!("is over: it ended{}", at(alert.resolved_at)),
         (Some(by), _) => {
-            format!("was already acknowledged by {by}{}", at(alert.acknowledged_at))
+            format!("was already acknowledged by {}{}", quoted(&by), at(alert.acknowledged_at))
         }
         (None, AlertStatus::Silenced) => {
             "is silenced, so nobody is told of it and there is nothing to acknowledge".to_owned()

@@ -1,6 +1,6 @@
 //! `list_alerts`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maintenant_api::Timestamp;
 use maintenant_api::alerts::{AlertQuery, AlertStatus, Severity};
@@ -11,25 +11,30 @@ use serde::{Deserialize, Serialize};
 
 use super::read::{self, Read, Told};
 use super::row::{AlertRow, entity, row, shown_name};
-use super::{AlertCounts, counts};
+use super::{AlertCounts, affected, counts};
 use crate::arguments::{Parameters, whole_number};
 use crate::budget::Json;
 use crate::collectors::{Source, ask};
 use crate::cursor;
 use crate::error::ToolError;
+use crate::listed::ListedAlert;
 use crate::server::Gateway;
 use crate::time;
 use crate::tools::paging::{self, Key, Listing, Ranked, word};
 use crate::tools::{counted, hint};
+use crate::untrusted::quoted;
 
+/// Sources named where none matched.
+const SOURCES: usize = 8;
 const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
 /// Types of entities that have an id in `type:id`; whatever else holds a colon is a name.
-const ENTITIES: [&str; 8] = [
+const ENTITIES: [&str; 9] = [
     "container",
     "endpoint",
     "heartbeat",
     "certificate",
     "host",
+    "filesystem",
     "runtime",
     "infrastructure",
     "update",
@@ -47,7 +52,7 @@ pub(crate) struct ListAlerts {
     source: Option<String>,
     /// Part of a name in any case, or type and id: container:5.
     entity: Option<String>,
-    /// Fired then or later: RFC 3339, or an age such as 2h, 7d.
+    /// Fired then or later; with active_only = false also what lasted or ended then: RFC 3339, or an age such as 2h, 7d.
     since: Option<String>,
     /// Default 20.
     #[serde(deserialize_with = "whole_number")]
@@ -99,24 +104,30 @@ impl Gateway {
         let after: Option<Key> =
             arguments.cursor.as_deref().map(|text| cursor::decode(text, &filter)).transpose()?;
         let collectors = self.collectors().choose(arguments.collector.as_deref())?;
-        let query = &filter.query();
+        let query = filter.query();
+        let query = &query.map(|query| (query, filter.own_query()));
         let answers = ask(collectors, |collector| async move {
             match query {
                 None => read::lasting(&collector).await,
-                Some((query, oldest)) => read::read(&collector, query.clone(), *oldest).await,
+                Some((query, own)) => {
+                    read::history(&collector, query, own.as_ref(), filter.oldest).await
+                }
             }
         })
         .await;
         let sources = answers.sources();
         let (mut entries, mut is_cut) = (Vec::new(), false);
-        for (collector, Read { alerts, is_cut: cut }) in answers.successes()? {
+        for (collector, Read { mut alerts, is_cut: cut }) in answers.successes()? {
             is_cut |= cut;
+            affected::explain(&mut alerts);
             entries.extend(alerts.into_iter().map(|told| ranked(&collector.name, told)));
         }
+        let seen = filter.sources_seen(&entries);
         let listing =
-            Listing::new("alert", entries, |entry| filter.matches(&entry.item), after.as_ref());
+            Listing::new("alert", entries, |entry| filter.matches(&entry.item), after.as_ref())
+                .of_a_part(filter.history);
         let several = self.collectors().several();
-        Ok(Json(page(&listing, &filter, limit, Shown { now, several, is_cut }, sources)))
+        Ok(Json(page(&listing, &filter, limit, &Shown { now, several, is_cut, seen }, sources)))
     }
 }
 
@@ -159,11 +170,9 @@ impl Filter {
         })
     }
 
-    fn is_open(&self) -> bool {
-        self.severity.is_none()
-            && self.source.is_none()
-            && self.entity.is_none()
-            && self.since.is_none()
+    /// Whatever their time.
+    fn is_unfiltered(&self) -> bool {
+        self.severity.is_none() && self.source.is_none() && self.entity.is_none()
     }
 
     /// Type and id of one entity, if it was named so.
@@ -173,33 +182,98 @@ impl Filter {
     }
 
     /// What is asked of a server when its history is wanted, which is long: all filters it may
-    /// know. `None`: what lasts.
-    fn query(&self) -> Option<(AlertQuery, Option<Timestamp>)> {
-        let (kind, id) = self.named().unzip();
-        self.history.then(|| {
-            let query = AlertQuery {
-                source: self.source.clone(),
-                severity: self.severity.map(|severity| severity.as_str().to_owned()),
-                entity_type: kind.map(str::to_owned),
-                entity_id: id.map(|id| id.to_string()),
-                since: self.oldest.map(time::show),
-                ..AlertQuery::default()
-            };
-            (query, self.oldest)
+    /// know but the entity, which alerts of others may name. `None`: what lasts.
+    fn query(&self) -> Option<AlertQuery> {
+        self.history.then(|| AlertQuery {
+            source: self.source.clone(),
+            severity: self.severity.map(|severity| severity.as_str().to_owned()),
+            lasting_since: self.oldest.map(time::show),
+            ..AlertQuery::default()
         })
+    }
+
+    /// The same for alerts of the entity itself, if it was named by its id.
+    fn own_query(&self) -> Option<AlertQuery> {
+        let (kind, id) = self.named()?;
+        Some(AlertQuery {
+            entity_type: Some(kind.to_owned()),
+            entity_id: Some(id.to_string()),
+            ..self.query()?
+        })
+    }
+
+    /// The sources of all that was read, where a source was asked for.
+    fn sources_seen(&self, entries: &[Ranked<Told>]) -> Vec<String> {
+        let all = entries.iter().filter(|_| self.source.is_some());
+        let seen: BTreeSet<&str> = all.map(|entry| entry.item.alert.source.as_str()).collect();
+        seen.into_iter().take(SOURCES).map(quoted).collect()
     }
 
     /// Names are searched as they are shown, so that nobody can guess at what is not.
     fn matches(&self, Told { alert, .. }: &Told) -> bool {
         self.severity.is_none_or(|severity| alert.severity == severity)
             && self.source.as_deref().is_none_or(|source| alert.source.to_lowercase() == source)
-            && self.oldest.is_none_or(|oldest| alert.fired_at.is_none_or(|at| at >= oldest))
-            && self.entity.as_deref().is_none_or(|wanted| match self.named() {
-                Some((kind, id)) => alert.entity_type == kind && alert.entity_id == id,
-                None => {
-                    shown_name(alert).to_lowercase().contains(wanted) || entity(alert) == wanted
+            && self.oldest.is_none_or(|oldest| {
+                if self.history {
+                    return read::lasted_since(alert, oldest);
                 }
+                alert.fired_at.is_none_or(|at| at >= oldest)
             })
+            && self.entity.as_deref().is_none_or(|wanted| self.concerns(alert, wanted))
+    }
+
+    /// It is about that entity, or says that it affects it.
+    fn concerns(&self, alert: &ListedAlert, wanted: &str) -> bool {
+        let place = self.named().map(|(kind, id)| format!("{kind}:{id}"));
+        let is_called = |name: &str| place.is_none() && name.to_lowercase().contains(wanted);
+        let is_at = |shown: &str| shown == place.as_deref().unwrap_or(wanted);
+        is_at(&entity(alert))
+            || is_called(&shown_name(alert))
+            || affected::affected(&alert.details).flatten().any(|one| {
+                one.place.as_deref().is_some_and(is_at)
+                    || one.name.as_deref().is_some_and(is_called)
+            })
+    }
+
+    /// What was asked for when nothing matches.
+    fn nothing(&self, total: usize, seen: &[String]) -> String {
+        let sources = if seen.is_empty() {
+            String::new()
+        } else {
+            format!(" Sources seen: {}.", seen.join(", "))
+        };
+        let what = if self.is_unfiltered() { "No alert" } else { "No alert that matches" };
+        if !self.history {
+            // How many there are without filters was said.
+            let none = if total == 0 { "No alert is active: " } else { "Perhaps it ended: " };
+            return format!("{none}active_only = false shows those that ended.{sources}");
+        }
+        match self.oldest {
+            Some(oldest) => {
+                let since = time::show(oldest);
+                format!("{what} fired, ended or lasted since {since}.{sources}")
+            }
+            None if self.is_unfiltered() => {
+                "There never was an alert, as far as it is kept.".into()
+            }
+            None => {
+                format!("{what} is there, neither active nor ended, as far as it is kept.{sources}")
+            }
+        }
+    }
+
+    /// Filters that would let a longer history be read, and were not used.
+    fn narrower(&self) -> Option<String> {
+        let unused: Vec<&str> = [
+            ("source", self.source.is_none()),
+            ("severity", self.severity.is_none()),
+            ("entity such as container:5", self.entity.is_none()),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_unused)| is_unused.then_some(name))
+        .collect();
+        let is_of_use = self.history && !unused.is_empty();
+        is_of_use.then(|| format!(" Name {} to reach back further.", unused.join(" or ")))
     }
 }
 
@@ -222,41 +296,37 @@ fn ranked(collector: &str, told: Told) -> Ranked<Told> {
     Ranked { key, item: told }
 }
 
-#[derive(Clone, Copy)]
 struct Shown {
     now: Timestamp,
     several: bool,
     is_cut: bool,
+    /// Sources of what was read, if one was asked for.
+    seen: Vec<String>,
 }
 
 fn page(
     listing: &Listing<Told>,
     filter: &Filter,
     limit: Option<usize>,
-    shown: Shown,
+    shown: &Shown,
     (sources, rest_of_sources): (Option<Vec<Source>>, Option<String>),
 ) -> AlertsAnswer {
     let summary = counts(listing.matching.iter().map(|entry| &entry.item.alert));
     let page = listing.page(limit, filter, sources.as_deref(), |Ranked { key, item }| {
         row(item, shown.now, shown.several.then(|| key.collector.clone()))
     });
+    let may_be_over = listing.matching.iter().filter(|entry| entry.item.may_be_over()).count();
     let hint = hint([
         shown.is_cut.then(|| {
             let alerts = counted(listing.total, "alert");
-            let narrow = if filter.history {
-                " Name a source or an entity to reach back further."
-            } else {
-                ""
-            };
+            let narrow = filter.narrower().unwrap_or_default();
             format!("There are more: only the newest {alerts} were read and counted.{narrow}")
         }),
         page.rest,
-        (listing.total == 0).then(|| match (filter.history, filter.is_open()) {
-            (false, _) => {
-                "No alert is active; active_only = false shows those that ended.".to_owned()
-            }
-            (true, true) => "There never was an alert, as far as it is kept.".to_owned(),
-            (true, false) => "No alert matches, neither now nor before.".to_owned(),
+        listing.matching.is_empty().then(|| filter.nothing(listing.total, &shown.seen)),
+        (may_be_over > 0).then(|| {
+            let alerts = counted(may_be_over, "silenced alert");
+            format!("{alerts} may be over: their server does not end what is silenced.")
         }),
         rest_of_sources,
     ]);

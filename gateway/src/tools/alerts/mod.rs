@@ -1,6 +1,7 @@
 //! Alerts: what is wrong, since when and who knows of it, and taking note of one.
 
 mod acknowledge;
+mod affected;
 mod list;
 mod read;
 mod row;

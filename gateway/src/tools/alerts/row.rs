@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::affected::{self, Affected};
 use super::read::Told;
 use crate::listed::ListedAlert;
 use crate::time::{length, show};
@@ -14,6 +15,8 @@ use crate::untrusted::{self, name, name_or_address, name_without_ids, text, with
 const MESSAGE: usize = 300;
 const AFFECTED: usize = 10;
 const DETAILS: usize = 8;
+/// Longest list among the details.
+const SCALARS: usize = 8;
 const LENGTH_OF_A_DETAIL: usize = 160;
 const LINES: usize = 5;
 const LENGTH_OF_A_LINE: usize = 200;
@@ -58,11 +61,18 @@ pub(super) struct AlertRow {
     /// When its severity rose.
     #[serde(skip_serializing_if = "Option::is_none")]
     escalated_at: Option<String>,
-    /// What fails for this reason, without alerts of its own.
+    /// What fails for this reason; some may have an alert of their own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     affected: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     affected_left_out: Option<usize>,
+    /// Whose alert says that it affects this.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    caused_by: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silenced_until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silence_reason: Option<String>,
     /// Exit code and the like.
     #[serde(skip_serializing_if = "Map::is_empty")]
     details: Map<String, Value>,
@@ -75,7 +85,7 @@ pub(super) struct AlertRow {
 }
 
 pub(super) fn row(told: &Told, now: Timestamp, collector: Option<String>) -> AlertRow {
-    let Told { alert, recovery } = told;
+    let Told { alert, recovery, silence, caused_by } = told;
     let since = alert.since();
     let seconds = since.map(|since| {
         alert.resolved_at.unwrap_or(now).as_second().saturating_sub(since.as_second())
@@ -96,7 +106,9 @@ pub(super) fn row(told: &Told, now: Timestamp, collector: Option<String>) -> Ale
         entity_name: shown_name(alert),
         since: since.map(show),
         fired_at: alert.fired_at.filter(|fired| Some(*fired) != since).map(show),
-        duration: seconds.filter(|_| !is_over || alert.resolved_at.is_some()).map(length),
+        duration: seconds
+            .filter(|_| (!is_over || alert.resolved_at.is_some()) && !told.may_be_over())
+            .map(length),
         resolved_at: alert.resolved_at.map(show),
         resolution: recovery.as_deref().or(said("resolution")).map(in_short),
         acknowledged_by: acknowledged_by(alert),
@@ -105,6 +117,13 @@ pub(super) fn row(told: &Told, now: Timestamp, collector: Option<String>) -> Ale
         escalated_at: alert.escalated_at.map(show),
         affected,
         affected_left_out,
+        caused_by: caused_by.clone(),
+        silenced_until: silence.as_ref().map(|silence| show(silence.expires_at)),
+        silence_reason: silence
+            .as_ref()
+            .and_then(|silence| silence.reason.as_deref())
+            .filter(|reason| !reason.is_empty())
+            .map(in_short),
         details,
         details_left_out,
         log_lines: log_lines(&alert.details),
@@ -149,25 +168,18 @@ fn words(alert: &ListedAlert, raw: &str, most: usize) -> String {
 }
 
 fn affected(details: &Map<String, Value>) -> (Vec<String>, Option<usize>) {
-    let all = details.get("affected").and_then(Value::as_array).map(Vec::as_slice);
-    let all = all.unwrap_or_default();
-    let shown = all.iter().take(AFFECTED).filter_map(|one| {
-        let kind = one.get("entity_type").and_then(Value::as_str);
-        let id = one.get("entity_id").and_then(Value::as_i64);
-        let called = one.get("name").and_then(Value::as_str);
-        let place = kind.zip(id).map(|(kind, id)| format!("{}:{id}", text(kind, 32)));
-        let called = called.filter(|called| !called.is_empty()).map(name_without_ids);
-        let parts: Vec<String> = place.into_iter().chain(called).collect();
-        (!parts.is_empty()).then(|| parts.join(" "))
-    });
-    let shown: Vec<String> = shown.collect();
+    let in_words =
+        |one: Affected<'_>| one.place.into_iter().chain(one.name).collect::<Vec<_>>().join(" ");
+    let shown: Vec<String> =
+        affected::affected(details).take(AFFECTED).flatten().map(in_words).collect();
+    let all = affected::affected(details).count();
     let count = details.get("affected_count").and_then(Value::as_u64);
     let count = count.and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
-    let left_out = count.max(all.len()).saturating_sub(shown.len());
+    let left_out = count.max(all).saturating_sub(shown.len());
     (shown, Some(left_out).filter(|left_out| *left_out > 0))
 }
 
-/// Numbers, words and texts; what is larger is counted.
+/// Numbers, words, texts and short lists of these; what is larger is counted.
 fn details(alert: &ListedAlert) -> (Map<String, Value>, Option<usize>) {
     let shown_elsewhere = |key: &str| SHOWN_ELSEWHERE.contains(&key) || LOG.contains(&key);
     let rest = alert
@@ -178,17 +190,27 @@ fn details(alert: &ListedAlert) -> (Map<String, Value>, Option<usize>) {
     let mut shown = Map::new();
     for (key, value) in rest {
         let value = match value {
-            Value::String(said) => Value::String(words(alert, said, LENGTH_OF_A_DETAIL)),
-            Value::Number(_) | Value::Bool(_) => value.clone(),
-            _ => Value::Null,
+            Value::Array(all) if all.len() <= SCALARS => all
+                .iter()
+                .map(|one| scalar(alert, one))
+                .collect::<Option<Vec<_>>>()
+                .map(Value::Array),
+            value => scalar(alert, value),
         };
-        if value.is_null() || shown.len() >= DETAILS {
-            left_out = left_out.saturating_add(1);
-        } else {
-            shown.insert(text(key, 32), value);
+        match value {
+            Some(value) if shown.len() < DETAILS => drop(shown.insert(text(key, 32), value)),
+            _ => left_out = left_out.saturating_add(1),
         }
     }
     (shown, Some(left_out).filter(|left_out| *left_out > 0))
+}
+
+fn scalar(alert: &ListedAlert, value: &Value) -> Option<Value> {
+    match value {
+        Value::String(said) => Some(Value::String(words(alert, said, LENGTH_OF_A_DETAIL))),
+        Value::Number(_) | Value::Bool(_) => Some(value.clone()),
+        _ => None,
+    }
 }
 
 /// The last of them.

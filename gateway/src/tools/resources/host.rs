@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{known, known_count, measured, rounded, whole};
+use super::{LEAST_COVERAGE, known, known_count, measured, rounded, whole};
 use crate::arguments::Parameters;
 use crate::budget::{self, Json};
 use crate::collector::{ClientError, Collector};
@@ -120,9 +120,12 @@ struct HostRow {
 struct FilesystemRow {
     mount: String,
     kind: String,
-    used: i64,
-    total: i64,
-    percent: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    used: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    percent: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     inodes_percent: Option<f64>,
 }
@@ -130,12 +133,14 @@ struct FilesystemRow {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 struct BeforeRow {
     window: String,
-    cpu_percent: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_percent: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_change: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cpu_max: Option<f64>,
-    mem_percent: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mem_percent: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mem_change: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -366,24 +371,28 @@ fn usage(summary: &ResourceSummary) -> Usage {
         cpu_count: Some(summary.cpu_count).filter(|cores| *cores > 0),
         load: host
             .and_then(|host| host.load)
+            .filter(|load| load.iter().all(|average| known(*average).is_some()))
             .map(|load| load.iter().map(|average| (average * 100.0).round() / 100.0).collect()),
         mem_used: known_count(summary.total_mem_used).filter(|_| has_memory),
         mem_limit: Some(summary.total_mem_limit).filter(|_| has_memory),
         mem_percent,
-        swap_used: swap.map(|host| host.swap_used),
-        swap_total: host.map(|host| host.swap_total),
+        swap_used: swap.and_then(|host| known_count(host.swap_used)),
+        swap_total: host.and_then(|host| known_count(host.swap_total)),
         disk_used: known_count(summary.disk_used).filter(|_| has_disk),
         disk_total: Some(summary.disk_total).filter(|_| has_disk),
         disk_percent,
         filesystems: host.into_iter().flat_map(|host| &host.filesystems).map(filesystem).collect(),
         net_rx_rate: rate(summary.total_net_rx_rate),
         net_tx_rate: rate(summary.total_net_tx_rate),
-        disk_read_rate: host.and_then(|host| host.disk_read_rate),
-        disk_write_rate: host.and_then(|host| host.disk_write_rate),
-        uptime: host.and_then(|host| host.uptime_seconds).map(length),
+        disk_read_rate: host.and_then(|host| host.disk_read_rate).and_then(known_count),
+        disk_write_rate: host.and_then(|host| host.disk_write_rate).and_then(known_count),
+        uptime: host.and_then(|host| host.uptime_seconds).and_then(known_count).map(length),
         container_count: known_count(summary.container_count),
-        containers_cpu_percent: host.and_then(|host| host.containers_cpu_percent).map(rounded),
-        containers_mem_used: host.and_then(|host| host.containers_mem_used),
+        containers_cpu_percent: host
+            .and_then(|host| host.containers_cpu_percent)
+            .and_then(known)
+            .map(rounded),
+        containers_mem_used: host.and_then(|host| host.containers_mem_used).and_then(known_count),
         before: host
             .into_iter()
             .flat_map(|host| host.before.iter().take(4))
@@ -396,10 +405,10 @@ fn filesystem(filesystem: &Filesystem) -> FilesystemRow {
     FilesystemRow {
         mount: name(&filesystem.mount),
         kind: text(&filesystem.kind, 16),
-        used: filesystem.used,
-        total: filesystem.total,
-        percent: rounded(filesystem.percent),
-        inodes_percent: filesystem.inodes_percent.map(rounded),
+        used: known_count(filesystem.used),
+        total: known_count(filesystem.total),
+        percent: known(filesystem.percent).map(rounded),
+        inodes_percent: filesystem.inodes_percent.and_then(known).map(rounded),
     }
 }
 
@@ -409,17 +418,23 @@ fn before_row(
     mem: Option<f64>,
     disk: Option<f64>,
 ) -> BeforeRow {
-    let change = |now: Option<f64>, then: Option<f64>| Some(rounded(now? - then?));
+    let is_enough = before.coverage_percent >= LEAST_COVERAGE;
+    let change =
+        |now: Option<f64>, then: Option<f64>| Some(rounded(now? - then?)).filter(|_| is_enough);
+    let (cpu_then, mem_then) = (known(before.cpu_percent), known(before.mem_percent));
+    let disk_then = before.disk_percent.and_then(known);
     BeforeRow {
         window: text(&before.window, 32),
-        cpu_percent: rounded(before.cpu_percent),
-        cpu_change: change(cpu, Some(before.cpu_percent)),
-        cpu_max: before.cpu_max.map(rounded),
-        mem_percent: rounded(before.mem_percent),
-        mem_change: change(mem, Some(before.mem_percent)),
-        mem_max: before.mem_max.map(rounded),
-        disk_percent: before.disk_percent.map(rounded),
-        disk_change: change(disk, before.disk_percent),
-        coverage_percent: Some(rounded(before.coverage_percent)).filter(|share| *share < 100.0),
+        cpu_percent: cpu_then.map(rounded),
+        cpu_change: change(cpu, cpu_then),
+        cpu_max: before.cpu_max.and_then(known).map(rounded),
+        mem_percent: mem_then.map(rounded),
+        mem_change: change(mem, mem_then),
+        mem_max: before.mem_max.and_then(known).map(rounded),
+        disk_percent: disk_then.map(rounded),
+        disk_change: change(disk, disk_then),
+        coverage_percent: known(before.coverage_percent)
+            .map(rounded)
+            .filter(|share| *share < 100.0),
     }
 }

@@ -28,6 +28,9 @@ fn known_count(number: i64) -> Option<i64> {
     (number >= 0).then_some(number)
 }
 
+/// Less of a period than this, in percent, is compared with nothing.
+const LEAST_COVERAGE: f64 = 50.0;
+
 /// What cannot be measured has no rank.
 fn measured(consumers: Vec<Consumer>) -> impl Iterator<Item = Consumer> {
     consumers.into_iter().filter(|consumer| consumer.value >= 0.0)

@@ -5,7 +5,7 @@ use rmcp::{tool, tool_router};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{known, measured, rounded};
+use super::{LEAST_COVERAGE, known, measured, rounded};
 use crate::arguments::{Parameters, whole_number};
 use crate::budget::Json;
 use crate::collectors::{Source, ask};
@@ -27,7 +27,7 @@ pub(crate) struct GetTopConsumers {
     /// What to rank by.
     #[schemars(extend("enum" = METRICS))]
     metric: String,
-    /// Default `current`: the last sample. Others: the mean up to now.
+    /// Default `current`: the last sample. Others: the mean while it ran.
     #[serde(default)]
     #[schemars(extend("enum" = PERIODS))]
     period: Option<String>,
@@ -82,7 +82,7 @@ struct ConsumerRow {
 
 #[tool_router(router = top_consumers, vis = "pub(super)")]
 impl Gateway {
-    /// Ranks containers by the CPU or memory they use now, or used on average over 1h, 24h, 7d or 30d; with maximum and the change against the period before.
+    /// Ranks containers by the CPU or memory they use now, or the mean while it ran in 1h, 24h, 7d or 30d; with maximum and the change against the period before.
     /// Use it for "what uses the most CPU" and "what grew since yesterday"; get_resources tells of the host.
     #[tool(
         title = "Get top consumers",
@@ -233,6 +233,10 @@ fn shape(
         .map(|(rank, (collector, one))| row(rank, &one, asked.metric, several.then_some(collector)))
         .collect();
     let partly = consumers.iter().filter(|row| row.coverage_percent.is_some()).count();
+    let incomparable = consumers
+        .iter()
+        .filter(|row| row.before.is_some() && !is_enough(row.coverage_percent))
+        .count();
     let hint = hint([
         (!others.is_empty()).then(|| {
             let servers = counted(others.len(), "collector");
@@ -250,6 +254,12 @@ fn shape(
                 "Not measured during the whole period: {}; coverage_percent says how much, and \
                  means are of that.",
                 counted(partly, "container")
+            )
+        }),
+        (incomparable > 0).then(|| {
+            format!(
+                "Without change, because less than half of the period was measured: {}.",
+                counted(incomparable, "container")
             )
         }),
         rest_of_sources,
@@ -275,10 +285,16 @@ fn nothing(asked: &Asked) -> String {
     }
 }
 
+/// A server that does not tell how much it measured tells nothing of before either.
+fn is_enough(coverage: Option<f64>) -> bool {
+    coverage.is_none_or(|share| share >= LEAST_COVERAGE)
+}
+
 fn row(rank: usize, one: &Consumer, metric: Metric, collector: Option<String>) -> ConsumerRow {
     let absolute = metric.absolute(one.value);
     let before = one.before.and_then(known);
-    let change = before.map(|before| one.value - before);
+    let change =
+        before.filter(|_| is_enough(one.coverage_percent)).map(|before| one.value - before);
     ConsumerRow {
         rank,
         container_id: one.container_id.to_string(),
@@ -293,7 +309,11 @@ fn row(rank: usize, one: &Consumer, metric: Metric, collector: Option<String>) -
             .zip(change)
             .filter(|(before, _)| *before > 0.0)
             .map(|(before, change)| rounded(change / before * 100.0)),
-        coverage_percent: one.coverage_percent.map(rounded).filter(|share| *share < 100.0),
+        coverage_percent: one
+            .coverage_percent
+            .and_then(known)
+            .map(rounded)
+            .filter(|share| *share < 100.0),
         collector,
     }
 }
