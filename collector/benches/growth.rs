@@ -121,6 +121,9 @@ fn sample(at: Timestamp) -> Sample {
         mem_working_set: Some((20_000 + counted % 400_000) * 4096),
         mem_anon: None,
         mem_limit: Some(2 << 30),
+        mem_ceiling: None,
+        mem_is_limited: Some(true),
+        started_at: None,
         net: Some(traffic),
         block: Some(traffic),
         net_rate: Some(rate),
@@ -146,6 +149,7 @@ fn host(at: Timestamp) -> HostSample {
         disk_rate: Some(Rate { received: 12345.0, sent: 2345.0 }),
         uptime_seconds: None,
         filesystems: Vec::new(),
+        mounts: None,
     }
 }
 

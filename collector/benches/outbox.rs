@@ -152,7 +152,8 @@ async fn outbox(receiver: &Receiver, lanes: usize) -> f64 {
     store.write(fill).await.unwrap();
     let mut supervisor = Supervisor::default();
     let begin = Instant::now();
-    start(&spine, &mut supervisor, &settings, Edition::Community).unwrap();
+    let heard = spine.events.subscribe(None).receiver;
+    start(&spine, &mut supervisor, &settings, Edition::Community, heard).unwrap();
     let rate = receiver.all(begin).await;
     supervisor.stop(Duration::from_secs(5)).await;
     writer.end().await;

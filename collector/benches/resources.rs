@@ -77,7 +77,13 @@ fn floor_read_the_files_of_200(bencher: Bencher<'_, '_>) {
 fn sample_200(bencher: Bencher<'_, '_>) {
     let tree = Tree::new();
     let mut buffer = Buffer::default();
-    let origin = Origin { container_id: 1, shares_network_of: None, is_from_api: false };
+    let origin = Origin {
+        container_id: 1,
+        shares_network_of: None,
+        is_from_api: false,
+        is_inspected: true,
+        started_at: None,
+    };
     let read = |cgroup: &Cgroup, buffer: &mut Buffer| cgroup.read(buffer, now).unwrap().reading;
     let previous: Vec<_> = tree.cgroups.iter().map(|cgroup| read(cgroup, &mut buffer)).collect();
     bencher.bench_local(|| {

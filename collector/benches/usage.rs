@@ -49,6 +49,8 @@ impl Varied {
             mem_working_set: Some((20_000 + self.up_to(400_000)) * 4096),
             mem_anon: None,
             mem_limit: (container_id % 2 == 0).then_some(2 << 30),
+            mem_ceiling: None,
+            mem_is_limited: Some(container_id % 2 == 0),
             net: Some(traffic),
             block: Some(traffic),
             net_rate: Some(rate),
@@ -57,6 +59,7 @@ impl Varied {
             pressure: Pressure::default(),
             shares_network_of: None,
             is_from_api: false,
+            started_at: None,
         }
     }
 
@@ -74,6 +77,7 @@ impl Varied {
             net_rate: Some(Rate { received: 12345.0, sent: 2345.0 }),
             disk_rate: Some(Rate { received: 12345.0, sent: 2345.0 }),
             uptime_seconds: None,
+            mounts: None,
             filesystems: Vec::new(),
         };
         Batch { at, samples, host: Some(host) }

@@ -60,6 +60,7 @@ impl Collector {
         let _ = lock.describe(&format!("collector on {}", config.address));
         let (store, writer) = open(&config.db).await?;
         let events = EventBus::new(now);
+        let heard = events.subscribe(None).receiver;
         let mut supervisor = Supervisor::default();
         let name = if config.docker.is_some() { "docker" } else { runtime::NOTHING };
         let runtime = RuntimeState::new(Runtime::new(name, now));
@@ -116,7 +117,8 @@ impl Collector {
             Box::new(resources::rules::Rules),
         ];
         let alerts = alerts::start(&spine, &mut supervisor, sources);
-        let notifications = notify::start(&spine, &mut supervisor, &config.notify, config.edition)?;
+        let notifications =
+            notify::start(&spine, &mut supervisor, &config.notify, config.edition, heard)?;
         let state = AppState {
             store,
             events,

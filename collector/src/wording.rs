@@ -8,6 +8,18 @@ pub fn quoted(name: &str) -> String {
     format!("`{}`", foreign(name))
 }
 
+/// A target as it may be told to others: without user, password, query and fragment.
+pub fn shown(target: &str) -> String {
+    let (rest, cut) = match target.split_once(['?', '#']) {
+        Some((rest, _)) => (rest, "?…"),
+        None => (target, ""),
+    };
+    let Some((scheme, rest)) = rest.split_once("://") else { return foreign(rest) };
+    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    foreign(&format!("{scheme}://{host}{path}{cut}"))
+}
+
 /// The last lines of a text: at most so many lines and bytes.
 pub fn last_lines(text: &str, lines: usize, bytes: usize) -> Vec<String> {
     let mut left = bytes;

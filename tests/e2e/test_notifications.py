@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import sqlite3
 import ssl
 from collections.abc import Iterator
 from typing import Any
@@ -281,3 +282,29 @@ def test_nothing_is_lost_when_the_collector_is_killed_amid_deliveries(place: Wor
         data = post.json["data"]
         order.setdefault(data["heartbeat_id"], []).append(data["new_status"])
     assert list(order.values()) == [["up", "down"]] * 12
+
+
+def test_what_was_taken_but_not_recorded_before_a_kill_comes_again_as_the_same(
+    place: Workshop, hook: Receiver
+) -> None:
+    first = start(place)
+    rest = first.rest()
+    row = subscribe(rest, hook, event_types=["heartbeat.status_changed"])
+    # From its first answer on nothing can be written.
+    lock = sqlite3.connect(place.database, isolation_level=None, check_same_thread=False)
+    hook.before_answer = lambda: lock.execute("BEGIN IMMEDIATE")
+    Heartbeat.create(rest, interval_seconds=3600).ping()
+    wait_until(lambda: hook.posts, "it is taken")
+    first.kill()
+    hook.before_answer = lambda: None
+    lock.close()
+    rest = start(place).rest()
+    wait_until(lambda: len(hook.posts) > 1, "it comes again")
+    wait_until(
+        lambda: webhook(rest, row)["last_delivery_status"] == "delivered", "the delivery is noted"
+    )
+    taken, again = hook.posts
+    assert (taken.answer, again.answer) == (200, 200)
+    assert (again.key, again.body) == (taken.key, taken.body)
+    (message,) = rest.get("/notifications")["notifications"]
+    assert (message["status"], message["idempotency_key"]) == ("delivered", taken.key)

@@ -20,7 +20,7 @@ use crate::alerts::engine::GRACE;
 use crate::containers::inventory::InventoryReader;
 use crate::containers::rules::rests_well;
 use crate::signals::{Entity, Findings, Signal, Source};
-use crate::wording::{details, quoted};
+use crate::wording::{details, quoted, shown};
 
 pub struct Rules {
     /// Labels of a container hold for its endpoints too.
@@ -207,16 +207,4 @@ fn words(cause: FailureCause) -> &'static str {
         FailureCause::ContainerStopped => "its container is stopped",
         FailureCause::Other => "the check fails",
     }
-}
-
-/// A target as it may be told to others: without user, password, query and fragment.
-fn shown(target: &str) -> String {
-    let (rest, cut) = match target.split_once(['?', '#']) {
-        Some((rest, _)) => (rest, "?…"),
-        None => (target, ""),
-    };
-    let Some((scheme, rest)) = rest.split_once("://") else { return foreign(rest) };
-    let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    foreign(&format!("{scheme}://{host}{path}{cut}"))
 }

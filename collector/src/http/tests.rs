@@ -66,7 +66,8 @@ pub(crate) async fn api(token: Option<&str>, origins: &[&str]) -> Api {
     let alerts = alerts::start(&spine, &mut supervisor, Vec::new());
     let edition = Edition::Community;
     let settings = notify::Settings::default();
-    let notifications = notify::start(&spine, &mut supervisor, &settings, edition).unwrap();
+    let heard = spine.events.subscribe(None).receiver;
+    let notifications = notify::start(&spine, &mut supervisor, &settings, edition, heard).unwrap();
     let state = AppState {
         store: store.clone(),
         events: events.clone(),

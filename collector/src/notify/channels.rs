@@ -243,24 +243,42 @@ pub fn masked(kind: Kind, url: &str) -> String {
         let names: Vec<String> = parsed.query_pairs().map(|(name, _)| name.into_owned()).collect();
         parsed.query_pairs_mut().clear().extend_pairs(names.iter().map(|name| (name, HIDDEN)));
     }
-    let segments: Vec<&str> = parsed.path().split('/').collect();
-    let last = segments.iter().rposition(|segment| !segment.is_empty());
-    let hide = |place: usize, segment: &&str| match kind {
-        Kind::Webhook | Kind::Email => false,
-        Kind::Telegram => segment.starts_with("bot"),
-        Kind::Discord | Kind::Slack | Kind::Teams | Kind::Ntfy => Some(place) == last,
-    };
-    let path: Vec<&str> = segments
-        .iter()
-        .enumerate()
-        .map(|(place, segment)| if hide(place, segment) { HIDDEN } else { segment })
-        .collect();
-    let path = path.join("/");
+    let path = masked_path(kind, parsed.path());
     parsed.set_path(&path);
     parsed.into()
 }
 
+/// Everything from the first segment on that may be secret; where an address is not of the usual form,
+/// all.
+fn masked_path(kind: Kind, path: &str) -> String {
+    let segments: Vec<&str> = path.split('/').collect();
+    // The first one is empty.
+    let last = segments.iter().rposition(|segment| !segment.is_empty()).unwrap_or_default();
+    let behind = |word: &str, others: usize| {
+        let place = segments.iter().position(|segment| *segment == word);
+        place.map_or(1, |place| place + 1 + others)
+    };
+    let first = match kind {
+        Kind::Webhook | Kind::Email => return path.to_owned(),
+        // `sendMessage` is the last.
+        Kind::Telegram => return format!("/{HIDDEN}/{}", segments.get(last).unwrap_or(&"")),
+        Kind::Discord => behind("webhooks", 1),
+        Kind::Slack => behind("services", 2),
+        Kind::Teams => 2,
+        Kind::Ntfy => 1,
+    };
+    match segments.get(..first.min(last)) {
+        Some(shown) if last > 0 => format!("{}/{HIDDEN}", shown.join("/")),
+        _ => path.to_owned(),
+    }
+}
+
 impl Channel {
+    /// Whether what is sent goes the same way.
+    pub fn leads_as(&self, kind: Kind, url: &str, headers: &Headers) -> bool {
+        self.kind == kind && self.url == url && self.headers == *headers
+    }
+
     /// As it is shown, without what only lists have.
     pub fn to_wire(&self) -> Wire {
         let hidden: BTreeMap<&str, &str> =

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::routing::{Routed, route};
 use super::{snapshot, sql};
 
-/// Unknown names of channels that were logged; more are not.
+/// Names that lead to no channel and were logged; more are not.
 const LOGGED: usize = 100;
 
 /// What a message is about.
@@ -73,27 +73,24 @@ impl Lane {
 /// Writes one message per channel and subscription that wants it, in the transaction of the alert
 /// itself. Says how many.
 ///
-/// That an alert ended is told to the channels that were told that it began, whatever their rules
-/// are by now: its severity is another then.
+/// That an alert ended is told to the channels that were told that it began, or are still to be told,
+/// whatever their rules are by now: its severity is another then.
 pub fn enqueue(tx: &Connection, notice: &Notice, now: Timestamp) -> rusqlite::Result<usize> {
     let Notice { event, alert, .. } = notice;
     let channels = sql::channels(tx)?;
-    let named = [&alert.source, &alert.alert_type, &alert.entity_type];
-    let key = format!("{}/{}/{}/{}", named[0], named[1], named[2], alert.entity_id);
+    let entity = format!("{}/{}", alert.entity_type, alert.entity_id);
     let told = match event {
         Event::Fired => {
             let routed = route(&channels, &alert.source, alert.severity, &notice.channels);
-            let Routed { channels, unknown } = routed;
-            for name in &unknown {
-                log_unknown(name);
+            let Routed { channels, unheard } = routed;
+            for name in &unheard {
+                log_unheard(name);
             }
-            sql::save_told(tx, &key, &channels, now)?;
             channels
         }
-        Event::Resolved => sql::take_told(tx, &key)?,
+        Event::Resolved => sql::take_told(tx, &alert.source, &alert.alert_type, &entity)?,
     };
     let map = snapshot::alert_map(alert);
-    let entity = format!("{}/{}", alert.entity_type, alert.entity_id);
     let payload = snapshot::of_channel(event.as_str(), &map, now);
     let mut written = 0;
     for channel in channels.iter().filter(|one| one.enabled && told.contains(&one.id)) {
@@ -133,11 +130,11 @@ pub fn publish(
 }
 
 /// Once per name.
-fn log_unknown(name: &str) {
+fn log_unheard(name: &str) {
     static KNOWN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if known.len() < LOGGED && known.insert(name.to_owned()) {
         let name = foreign(name);
-        tracing::warn!("no channel is called `{name}`: alerts for it go to all that are routed to");
+        tracing::warn!("`{name}` leads to no channel that is on: its alerts go to all routed to");
     }
 }

@@ -1,5 +1,6 @@
 //! One try: a request over HTTP or a mail over SMTP, each within its time.
 
+use std::cmp::Reverse;
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +15,7 @@ use lettre::transport::smtp::client::{Tls, TlsParameters};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use maintenant_serve::logging::foreign;
 use maintenant_serve::settings::Secret;
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use url::Url;
 
@@ -24,15 +26,19 @@ use super::reach::{Forbidden, Reach};
 use super::retry::{Failure, Why, after, of_status};
 use crate::net::Net;
 
-/// For one try.
+/// For one try over HTTP.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// For one mail, which a server may look at for long before it takes it.
+const MAIL: Duration = Duration::from_mins(1);
+/// For what a receiver says of a failure.
+const REASON: Duration = Duration::from_secs(2);
 /// Bytes read of an answer.
 const ANSWER: usize = 4096;
 /// Characters shown of an answer.
 const SHOWN: usize = 200;
 /// Shorter parts of an address are no secrets.
 const SHORTEST_SECRET: usize = 8;
-/// Connections to one receiver kept for the next message, and to the SMTP server.
+/// Connections to one receiver kept for the next message.
 const KEPT: usize = 4;
 
 /// The server that e-mail is handed to.
@@ -105,7 +111,7 @@ impl Post {
 
     /// Sends once and says which code the receiver answered.
     pub async fn send(&self, parcel: &Parcel, now: Timestamp) -> Result<u16, Failure> {
-        self.send_within(DEADLINE, parcel, now).await
+        self.send_within(parcel.request.deadline(), parcel, now).await
     }
 
     /// As [`Post::send`], with another deadline.
@@ -166,13 +172,16 @@ impl Post {
         let status = response.status();
         let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let mut retry_after = asked.and_then(|asked| after(asked, now));
-        let mut answer = Vec::new();
-        while answer.len() < ANSWER {
-            // Whatever becomes of its body, the status is the answer.
-            let Ok(Some(chunk)) = response.chunk().await else { break };
-            answer.extend_from_slice(chunk.get(..ANSWER - answer.len()).unwrap_or(&chunk));
-        }
+        // Whatever becomes of its body, the status is the answer.
         let Some(why) = of_status(status.as_u16()) else { return Ok(status.as_u16()) };
+        let mut answer = Vec::new();
+        let reading = async {
+            while answer.len() < ANSWER {
+                let Ok(Some(chunk)) = response.chunk().await else { break };
+                answer.extend_from_slice(chunk.get(..ANSWER - answer.len()).unwrap_or(&chunk));
+            }
+        };
+        let _ = tokio::time::timeout(REASON, reading).await;
         if status.as_u16() == 429 {
             retry_after = retry_after.or_else(|| asked_in_body(&answer));
         }
@@ -197,16 +206,26 @@ fn asked_in_body(answer: &[u8]) -> Option<Duration> {
 }
 
 /// What a receiver answered, without what it may have repeated of our secrets.
-fn scrubbed(text: &str, url: &Url, headers: &Headers) -> String {
-    let mut text = text.to_owned();
-    let query: Vec<String> = url.query_pairs().map(|(_, value)| value.into_owned()).collect();
-    let of_url =
-        url.path().split('/').chain(url.password()).chain(query.iter().map(String::as_str));
-    let secrets = of_url.chain(headers.values().map(String::as_str));
-    for secret in secrets.filter(|secret| secret.len() >= SHORTEST_SECRET) {
-        text = text.replace(secret, HIDDEN);
+pub(super) fn scrubbed(text: &str, url: &Url, headers: &Headers) -> String {
+    let in_query = url.query().unwrap_or_default().split(['&', '=']);
+    let in_url = url.path().split('/').chain([url.username()]).chain(url.password());
+    let decode = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
+    let mut secrets: Vec<String> = url.query_pairs().map(|(_, value)| value.into_owned()).collect();
+    for part in in_url.chain(in_query) {
+        for part in [part.to_owned(), decode(part)] {
+            // A token of Telegram stands behind this word.
+            secrets.extend(part.strip_prefix("bot").map(str::to_owned));
+            secrets.push(part);
+        }
     }
-    text
+    for value in headers.values() {
+        let pieces = value.split([' ', ',', ';', '=', '"']);
+        secrets.extend(pieces.chain([value.as_str()]).map(str::to_owned));
+    }
+    secrets.retain(|secret| secret.len() >= SHORTEST_SECRET);
+    // What is left of a longer one would still say most of it.
+    secrets.sort_by_key(|secret| Reverse(secret.len()));
+    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, HIDDEN))
 }
 
 /// The innermost cause, which names no address but the one that was refused.
@@ -223,6 +242,16 @@ fn failure(error: reqwest::Error) -> Failure {
     Failure::new(Why::Passing, foreign(&cause.to_string()))
 }
 
+impl Request {
+    /// For one try.
+    pub fn deadline(&self) -> Duration {
+        match self {
+            Self::Http { .. } => DEADLINE,
+            Self::Mail { .. } => MAIL,
+        }
+    }
+}
+
 impl Mailer {
     fn new(smtp: &Smtp) -> anyhow::Result<Self> {
         let tls = match smtp.tls {
@@ -230,12 +259,13 @@ impl Mailer {
             SmtpTls::Starttls => Tls::Required(TlsParameters::new(smtp.host.clone())?),
             SmtpTls::Tls => Tls::Wrapper(TlsParameters::new(smtp.host.clone())?),
         };
-        let pool = u32::try_from(KEPT).unwrap_or(1);
         let mut builder = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous(&smtp.host)
             .port(smtp.port)
             .tls(tls)
-            .timeout(Some(DEADLINE))
-            .pool_config(PoolConfig::new().max_size(pool));
+            .timeout(Some(MAIL))
+            // No connection is used twice: one whose try was cut short would answer the next with
+            // what was meant for the last.
+            .pool_config(PoolConfig::new().max_size(0));
         if let Some((user, password)) = &smtp.credentials {
             let password = password.expose().to_owned();
             builder = builder.credentials(Credentials::new(user.clone(), password));

@@ -26,9 +26,10 @@ pub struct Failure {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// It may pass: no connection, no answer in time, 5xx, 408, 425, 429.
+    /// It may pass, or somebody may mend it: no connection, no answer in time, 5xx, 408, 425, 429; 3xx,
+    /// 401, 403 and 404, which a receiver also answers while it is being deployed.
     Passing,
-    /// The receiver does not want it like this, or may not be reached: 3xx, 4xx.
+    /// The receiver does not want it like this, or may not be reached: other 4xx.
     Refused,
     /// The receiver says that it is gone for good: 410 (RFC 9110 §15.5.11).
     Gone,
@@ -73,8 +74,8 @@ pub fn of_status(status: u16) -> Option<Why> {
     match status {
         200..=299 => None,
         410 => Some(Why::Gone),
-        408 | 425 | 429 => Some(Why::Passing),
-        300..=499 => Some(Why::Refused),
+        401 | 403 | 404 | 408 | 425 | 429 => Some(Why::Passing),
+        400..=499 => Some(Why::Refused),
         _ => Some(Why::Passing),
     }
 }

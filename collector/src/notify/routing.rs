@@ -9,33 +9,35 @@ use super::channels::{Channel, Fault, Rule, fault};
 /// Names in a rule's list.
 const MOST_SOURCES: usize = 50;
 
-/// Ids of the channels to tell, and the names that no channel has.
+/// Ids of the channels to tell, and the names that lead to none of them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Routed {
     pub channels: Vec<i64>,
-    pub unknown: Vec<String>,
+    pub unheard: Vec<String>,
 }
 
 /// The enabled channels among `channels` that are told of an alert of that source and severity.
 ///
-/// `names` names the only ones, whatever their rules. A name that no channel has must not cost the
-/// alert: then those that are routed to are told as well.
+/// `names` names the only ones, whatever their rules. A name that no channel has, or names of channels
+/// that are all off, must not cost the alert: then those that are routed to are told as well.
 pub fn route(channels: &[Channel], source: &str, severity: Severity, names: &[String]) -> Routed {
     let key = |name: &str| name.trim().to_lowercase();
     let wanted: Vec<String> = names.iter().map(|name| key(name)).collect();
-    let unknown: Vec<String> = names
-        .iter()
-        .filter(|name| !channels.iter().any(|channel| key(&channel.name) == key(name)))
-        .cloned()
-        .collect();
-    let by_rules = names.is_empty() || !unknown.is_empty();
+    let is_on = |channel: &Channel| channel.enabled && wanted.contains(&key(&channel.name));
+    let all_off = !channels.iter().any(is_on);
+    let leads = |name: &String| {
+        let mut named = channels.iter().filter(|channel| key(&channel.name) == key(name));
+        named.any(|channel| channel.enabled || !all_off)
+    };
+    let unheard: Vec<String> = names.iter().filter(|name| !leads(name)).cloned().collect();
+    let by_rules = names.is_empty() || !unheard.is_empty();
     let is_told = |channel: &&Channel| {
         let named = wanted.contains(&key(&channel.name));
         channel.enabled && (named || by_rules && matches(&channel.rules, source, severity))
     };
     Routed {
         channels: channels.iter().filter(is_told).map(|channel| channel.id).collect(),
-        unknown,
+        unheard,
     }
 }
 

@@ -21,6 +21,7 @@ use super::retry::{Failure, Why, next};
 use super::routes::Notifications;
 use super::sql::{self, Due, Outcome};
 use super::subscriptions::Webhook;
+use super::write_at_last;
 use crate::http::events::{Event, EventBus};
 use crate::store::Store;
 use crate::tasks::Job;
@@ -42,11 +43,14 @@ pub struct Sender {
     post: Arc<Post>,
     bell: Arc<Notify>,
     lanes: Lanes,
+    /// Where lanes led to when they were last looked at.
+    led: BTreeMap<Lane, Target>,
     flights: JoinSet<Result<u16, Failure>>,
     under_way: HashMap<Id, (Lane, Due)>,
 }
 
 /// What a lane leads to.
+#[derive(Clone)]
 enum Target {
     Channel(Channel),
     Webhook(Webhook),
@@ -57,6 +61,17 @@ impl Target {
         match self {
             Self::Channel(channel) => Lane::Channel(channel.id),
             Self::Webhook(webhook) => Lane::Webhook(webhook.id.clone()),
+        }
+    }
+
+    /// Whether what is sent goes the same way.
+    fn leads_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Channel(one), Self::Channel(other)) => {
+                one.leads_as(other.kind, &other.url, &other.headers)
+            }
+            (Self::Webhook(one), Self::Webhook(other)) => one.url == other.url,
+            _ => false,
         }
     }
 
@@ -92,7 +107,10 @@ pub struct Lanes {
 impl Lanes {
     /// Tries that a lane may begin.
     pub fn room(&self, lane: &Lane, now: Timestamp) -> usize {
-        if self.held.get(lane).is_some_and(|until| *until > now) {
+        // A longer one comes of a clock that was set back.
+        let longest = now + LONGEST_HOLD;
+        let is_hold = |until: &Timestamp| *until > now && *until <= longest;
+        if self.held.get(lane).is_some_and(is_hold) {
             return 0;
         }
         let most = if self.failing.contains(lane) { 1 } else { MOST_OF_LANE };
@@ -143,6 +161,12 @@ impl Lanes {
         picked
     }
 
+    /// A lane leads elsewhere now: what was learnt of it is void.
+    pub fn mended(&mut self, lane: &Lane) {
+        self.failing.remove(lane);
+        self.held.remove(lane);
+    }
+
     /// A try has ended.
     pub fn ended(&mut self, lane: &Lane, id: i64, failure: Option<&Failure>, now: Timestamp) {
         if let Some(ids) = self.busy.get_mut(lane) {
@@ -174,17 +198,18 @@ impl Sender {
             post: inner.post.clone(),
             bell: inner.bell.clone(),
             lanes: Lanes::default(),
+            led: BTreeMap::new(),
             flights: JoinSet::new(),
             under_way: HashMap::new(),
         }
     }
 
     /// Begins what is due, and says how long nothing else will be.
-    async fn launch(&mut self, now: Timestamp) -> anyhow::Result<Duration> {
+    pub(super) async fn launch(&mut self, now: Timestamp) -> Duration {
         let read = move |db: &rusqlite::Connection| {
             let channels = sql::channels(db)?.into_iter().filter(|channel| channel.enabled);
             let webhooks = sql::webhooks(db)?.into_iter().map(Target::Webhook);
-            let mut found = Vec::new();
+            let (mut all, mut found) = (BTreeMap::new(), Vec::new());
             let mut first: Option<Timestamp> = None;
             for target in channels.map(Target::Channel).chain(webhooks) {
                 let lane = target.lane();
@@ -192,22 +217,32 @@ impl Sender {
                 let later = sql::next_try(db, &lane)?.filter(|at| *at > now);
                 first = first.into_iter().chain(later).min();
                 if !due.is_empty() {
-                    found.push((target, due));
+                    found.push((lane.clone(), due));
                 }
+                all.insert(lane, target);
             }
-            Ok((found, first))
+            Ok((all, found, first))
         };
-        let (found, first) = self.store.read(read).await?;
-        let mut targets = BTreeMap::new();
+        let (targets, found, first) = match self.store.read(read).await {
+            Ok(read) => read,
+            Err(error) => {
+                tracing::error!("messages to be delivered cannot be read: {error}");
+                return LONGEST;
+            }
+        };
+        for (lane, target) in &targets {
+            if self.led.get(lane).is_some_and(|before| !before.leads_as(target)) {
+                self.lanes.mended(lane);
+            }
+        }
+        self.led = targets;
         let mut due = Vec::new();
-        for (target, rows) in found {
-            let lane = target.lane();
+        for (lane, rows) in found {
             let rows = rows.into_iter().filter(|row| !self.lanes.is_busy(&lane, row.id));
             due.push((lane.clone(), rows.map(|row| (row.id, row)).collect()));
-            targets.insert(lane, target);
         }
         for (lane, _, row) in self.lanes.pick(due, now) {
-            let Some(target) = targets.get(&lane) else { continue };
+            let Some(target) = self.led.get(&lane) else { continue };
             let (parcel, post) = (target.parcel(&row), self.post.clone());
             let flight = self.flights.spawn(async move {
                 let parcel = parcel.map_err(|text| Failure::new(Why::Refused, text))?;
@@ -216,10 +251,11 @@ impl Sender {
             self.under_way.insert(flight.id(), (lane, row));
         }
         let left = first.and_then(|at| Duration::try_from(at.duration_since(now)).ok());
-        Ok(left.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST))
+        left.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST)
     }
 
-    /// Stores how the tries that have ended went.
+    /// Stores how the tries that have ended went. Until that is done no other begins: what was
+    /// delivered must not be sent again because the store is in trouble.
     async fn record(
         &mut self,
         ended: Result<(Id, Result<u16, Failure>), JoinError>,
@@ -245,11 +281,14 @@ impl Sender {
         let write = move |tx: &rusqlite::Connection| {
             for (lane, id, outcome, error) in &outcomes {
                 sql::finish(tx, *id, outcome, now)?;
+                if error.is_none() && sql::has_failed_long(tx, lane, now)? {
+                    sql::hasten(tx, lane, now)?;
+                }
                 sql::save_health(tx, lane, error.as_deref(), now)?;
             }
             Ok(())
         };
-        Ok(self.store.write(write).await?)
+        Ok(write_at_last(&self.store, write).await?)
     }
 }
 
@@ -285,8 +324,9 @@ impl Job for Sender {
         self.flights = JoinSet::new();
         self.under_way.clear();
         self.lanes = Lanes::default();
+        self.led.clear();
         loop {
-            let pause = self.launch(clock::now()).await?;
+            let pause = self.launch(clock::now()).await;
             tokio::select! {
                 Some(ended) = self.flights.join_next_with_id() => self.record(ended).await?,
                 () = self.bell.notified() => {}

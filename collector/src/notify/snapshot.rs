@@ -28,16 +28,23 @@ pub struct Told {
     pub fired_at: Timestamp,
 }
 
-/// The alert as an object, as in the contract's events: `details` is an object, or absent.
+/// The alert as an object, as in the contract's events: `details` is an object, or absent. Lines of a
+/// container's log, which may hold anything, do not leave this machine.
 pub fn alert_map(alert: &Alert) -> Map<String, Value> {
     let Ok(Value::Object(mut map)) = serde_json::to_value(alert) else { return Map::new() };
     map.retain(|_, value| !value.is_null());
     match serde_json::from_str(&alert.details) {
-        Ok(Value::Object(details)) if !details.is_empty() => {
-            map.insert("details".to_owned(), details.into())
+        Ok(Value::Object(mut details)) => {
+            details.shift_remove("last_log_lines");
+            map.insert("details".to_owned(), details.into());
         }
-        _ => map.shift_remove("details"),
-    };
+        _ => {
+            map.shift_remove("details");
+        }
+    }
+    map.retain(|name, value| {
+        name != "details" || value.as_object().is_some_and(|all| !all.is_empty())
+    });
     map
 }
 

@@ -19,6 +19,9 @@ pub fn reading(stats: &Stats, host_config: &InspectedHostConfig) -> Option<Readi
         names.iter().find_map(|name| detail.get(*name)?.as_u64())
     };
     let cpu_limit_cores = cpu_limit(host_config);
+    // Without a limit, engines tell the memory of their host.
+    let limit = memory.and_then(|memory| memory.limit).and_then(memory_limit);
+    let is_limited = host_config.memory > 0;
     let throttling = cpu.throttling_data.as_ref();
     Some(Reading {
         at,
@@ -28,15 +31,13 @@ pub fn reading(stats: &Stats, host_config: &InspectedHostConfig) -> Option<Readi
             .filter(|_| cpu_limit_cores.is_some())
             .and_then(|data| Some((data.periods?, data.throttled_periods?))),
         // Version 1 counts the groups below under `total_`; version 2 always does.
-        mem_working_set: memory
-            .and_then(|memory| memory.usage)
-            .map(|usage| working_set(usage, of_memory(["total_inactive_file", "inactive_file"]))),
+        mem_working_set: working_set(
+            memory.and_then(|memory| memory.usage),
+            of_memory(["total_inactive_file", "inactive_file"]),
+        ),
         mem_anon: of_memory(["total_rss", "anon"]),
-        // Without a limit, engines tell the memory of their host.
-        mem_limit: memory
-            .and_then(|memory| memory.limit)
-            .filter(|_| host_config.memory > 0)
-            .and_then(memory_limit),
+        mem_limit: limit.filter(|_| is_limited),
+        mem_ceiling: limit.filter(|_| !is_limited),
         net: network(stats, host_config),
         block: block(stats),
         pids: stats.pids_stats.as_ref().and_then(|pids| pids.current),

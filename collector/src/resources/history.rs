@@ -160,7 +160,8 @@ pub const PERIODS: [Period; 4] = [
     Period { word: "30d", ms: 30 * DAY_MS, tier: Tier::Hour },
 ];
 
-/// Who used most on average in a period that ends now: at most `limit`, the first one first.
+/// Who used most in a period that ends now: at most `limit`, the first one first. What they used in all
+/// ranks them, and not the mean while they ran, so that a short run is not above a whole day.
 /// Containers that are deleted are not among them. `latest_limit` knows the memory limit of a
 /// container that runs, in bytes; `None` where it does not run.
 pub fn ranking(
@@ -181,15 +182,15 @@ pub fn ranking(
     let totals = sql::totals(db, column, period.tier, (from, to))?;
     let before = sql::totals(db, column, period.tier, (from - period.ms, from))?;
     let mean = |totals: &Totals| ratio(totals.sum, totals.samples) * scale;
-    let mut ranked: Vec<_> =
-        totals.into_iter().map(|(id, totals)| (mean(&totals), id, totals)).collect();
-    ranked.sort_by(|(a, a_id, _), (b, b_id, _)| b.total_cmp(a).then(a_id.cmp(b_id)));
+    let mut ranked: Vec<_> = totals.into_iter().collect();
+    ranked.sort_by_key(|(id, totals)| (std::cmp::Reverse(totals.sum), *id));
     let mut consumers = Vec::new();
-    for (value, id, totals) in ranked {
+    for (id, totals) in ranked {
         if consumers.len() >= limit {
             break;
         }
         let Some(container_name) = sql::name(db, id)? else { continue };
+        let value = mean(&totals);
         let percent = if metric == Metric::Cpu {
             value
         } else {

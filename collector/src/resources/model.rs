@@ -2,6 +2,7 @@
 //!
 //! No I/O and no clock here.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -23,6 +24,8 @@ pub struct Reading {
     pub mem_anon: Option<u64>,
     /// Its own limit; `None` without one.
     pub mem_limit: Option<u64>,
+    /// What an engine tells without an own limit: the memory of its host, which may not be ours.
+    pub mem_ceiling: Option<u64>,
     pub net: Option<Traffic>,
     pub block: Option<Traffic>,
     pub pids: Option<u64>,
@@ -57,6 +60,10 @@ pub struct Sample {
     pub mem_working_set: Option<u64>,
     pub mem_anon: Option<u64>,
     pub mem_limit: Option<u64>,
+    /// Memory of its host as its engine tells it.
+    pub mem_ceiling: Option<u64>,
+    /// `None` if its limits are not known.
+    pub mem_is_limited: Option<bool>,
     /// Counters since its start, as the contract has them.
     pub net: Option<Traffic>,
     pub block: Option<Traffic>,
@@ -68,6 +75,8 @@ pub struct Sample {
     /// Container whose network it shares: its own `net` is `None` then.
     pub shares_network_of: Option<i64>,
     pub is_from_api: bool,
+    /// Start of its run, as it was known then: tells its runs apart.
+    pub started_at: Option<Timestamp>,
 }
 
 /// Bytes per second in and out.
@@ -93,7 +102,9 @@ pub struct HostSample {
     pub net_rate: Option<Rate>,
     pub disk_rate: Option<Rate>,
     pub uptime_seconds: Option<u64>,
-    /// Every real filesystem, each once.
+    /// Where every real filesystem is mounted, each once. `None` if that could not be read.
+    pub mounts: Option<BTreeSet<String>>,
+    /// Those of them that told their size in time.
     pub filesystems: Vec<Filesystem>,
 }
 
@@ -117,9 +128,18 @@ pub struct Origin {
     pub container_id: i64,
     pub shares_network_of: Option<i64>,
     pub is_from_api: bool,
+    /// Whether its limits are known.
+    pub is_inspected: bool,
+    pub started_at: Option<Timestamp>,
 }
 
 impl Sample {
+    /// What its memory is held against: its own limit, or its host's memory; ours if its engine does
+    /// not tell.
+    pub fn mem_bound(&self, mem_total: Option<u64>) -> Option<u64> {
+        self.mem_limit.or(self.mem_ceiling).or(mem_total)
+    }
+
     /// What a run used between two of its readings, `elapsed` apart. `None` if no time passed, or if
     /// its processor time went back: then it is another run, and nothing is known of either.
     pub fn between(
@@ -141,6 +161,8 @@ impl Sample {
             mem_working_set: current.mem_working_set,
             mem_anon: current.mem_anon,
             mem_limit: current.mem_limit,
+            mem_ceiling: current.mem_ceiling,
+            mem_is_limited: origin.is_inspected.then_some(current.mem_limit.is_some()),
             net: current.net,
             block: current.block,
             net_rate: Rate::between(previous.net, current.net, elapsed),
@@ -149,6 +171,7 @@ impl Sample {
             pressure: current.pressure,
             shares_network_of: origin.shares_network_of,
             is_from_api: origin.is_from_api,
+            started_at: origin.started_at,
         })
     }
 }
@@ -188,9 +211,11 @@ pub fn elapsed(dated: SignedDuration, monotonic: Duration, slack: Duration) -> O
 }
 
 /// Usage without the page cache that the kernel gives back first. A cache that is larger than what
-/// is used was read at another moment, and is left in.
-pub fn working_set(usage: u64, inactive_file: Option<u64>) -> u64 {
-    inactive_file.and_then(|cache| usage.checked_sub(cache)).unwrap_or(usage)
+/// is used was read at another moment, and is left in. A usage that no machine has is a counter that
+/// went below 0, and not known.
+pub fn working_set(usage: Option<u64>, inactive_file: Option<u64>) -> Option<u64> {
+    let usage = usage.filter(|usage| *usage < 1 << 50)?;
+    Some(inactive_file.and_then(|cache| usage.checked_sub(cache)).unwrap_or(usage))
 }
 
 /// A limit that limits: kernels write "none" as the largest number of whole pages.

@@ -225,8 +225,9 @@ fn summary(host: &HostSample, container_count: i64) -> ResourceSummary {
 
 /// Rank containers by what they use
 ///
-/// Without `period`, or with `current`, by the last sample; else by the mean within the period, up to
-/// now. Containers that do not run any more are ranked by what they used, until they are deleted.
+/// Without `period`, or with `current`, by the last sample; else by all they used within the period, up
+/// to now: `value` is the mean while they ran. Containers that do not run any more are ranked by what
+/// they used, until they are deleted.
 #[utoipa::path(
     get, path = "/resources/top", tag = "resources", params(TopQuery),
     responses(
@@ -260,7 +261,7 @@ async fn get_top(
         let mut live: Vec<Consumer> = samples
             .values()
             .filter_map(|sample| {
-                let of_limit = percent(sample.mem_working_set, sample.mem_limit.or(mem_total));
+                let of_limit = percent(sample.mem_working_set, sample.mem_bound(mem_total));
                 let (value, percent) = match metric {
                     Metric::Cpu => (two_places(sample.cpu_percent), Some(sample.cpu_percent)),
                     _ => (history::number(whole(sample.mem_working_set?)), of_limit),
@@ -290,7 +291,7 @@ async fn get_top(
         refused("INVALID_PERIOD", format!("period: `{given}`: use current, 1h, 24h, 7d or 30d"))
     })?;
     let work = move |db: &rusqlite::Connection| {
-        let limits = |id| samples.get(&id).map(|sample| sample.mem_limit);
+        let limits = |id| samples.get(&id).map(|sample| sample.mem_bound(None));
         history::ranking(db, metric, period, limit, now, limits, mem_total)
     };
     let consumers = usage.spine.store.read(work).await?;

@@ -25,15 +25,20 @@ use crate::tasks::Job;
 pub const PERIOD: Duration = Duration::from_secs(10);
 /// What the runtime status calls the loss of a call.
 pub const STATS_FEATURE: &str = "what containers use cannot be read";
-/// Inspections under way at once.
+/// Inspections under way at once, how long one may take, and how long all of them in one round: others
+/// wait to be measured. What was not asked by then is asked in the next round.
 const INSPECTIONS: usize = 16;
+const INSPECTION: Duration = Duration::from_millis(1500);
+const INSPECTING: Duration = Duration::from_secs(2);
+/// A run whose inspection hung is left alone this long.
+const HUNG: Duration = Duration::from_mins(1);
 /// Calls for statistics under way at once. Older engines answer all of them together after a second or
 /// two, so that many at once are no slower than one.
 const CALLS: usize = 128;
 /// Limits change without a restart.
 const INSPECT_AGAIN: Duration = Duration::from_mins(5);
-/// How much two clocks may differ over a period before one was set. The engine dates its answers at
-/// any time of the call.
+/// How much two clocks may differ over a period before one was set. An engine may date its answers at
+/// any time of the call; that comes on top.
 const SLACK: Duration = Duration::from_millis(500);
 /// Containers that share a network of one that shares another's, and so on.
 const CHAIN: usize = 8;
@@ -61,6 +66,8 @@ pub struct Sampler<S> {
     roots: Roots,
     host: Option<Host>,
     runs: HashMap<i64, Run>,
+    /// Runs whose inspection hung, and when.
+    hung: HashMap<(String, Option<Timestamp>), Instant>,
 }
 
 /// A run of a container: from its start until it ends.
@@ -69,6 +76,8 @@ struct Run {
     external_id: String,
     /// As the inventory had it when this run was inspected: another one asks for an inspection.
     started_at: Option<Timestamp>,
+    /// Whether inspections are answered: its limits are known.
+    is_inspected: bool,
     /// Pid and start, as the engine tells them: they tell runs apart.
     identity: (i64, Option<Timestamp>),
     inspected: Instant,
@@ -90,6 +99,7 @@ impl<S: Sink> Sampler<S> {
             roots,
             host: Some(host),
             runs: HashMap::new(),
+            hung: HashMap::new(),
         }
     }
 
@@ -101,7 +111,8 @@ impl<S: Sink> Sampler<S> {
         sink: S,
         roots: Roots,
     ) -> Self {
-        Self { inventory, runtime, docker, sink, roots, host: None, runs: HashMap::new() }
+        let (runs, hung) = (HashMap::new(), HashMap::new());
+        Self { inventory, runtime, docker, sink, roots, host: None, runs, hung }
     }
 
     /// Inspects runs that are not known yet, and forgets those that ended.
@@ -120,22 +131,29 @@ impl<S: Sink> Sampler<S> {
                 run.started_at != container.started_at || run.inspected.elapsed() >= INSPECT_AGAIN
             })
         });
+        self.hung.retain(|_, since| since.elapsed() < HUNG);
         let wanted: Vec<_> = unknown
-            .map(|container| (container.id, container.external_id.clone(), container.started_at))
+            .map(|container| (container.id, (container.external_id.clone(), container.started_at)))
+            .filter(|(_, run)| !self.hung.contains_key(run))
             .collect();
         let inspections: Vec<_> = futures_util::stream::iter(wanted)
-            .map(|(id, external_id, started_at)| async move {
-                let inspected = docker.inspect(&external_id).await;
-                (id, external_id, started_at, inspected)
+            .map(|(id, run)| async move {
+                let inspected = tokio::time::timeout(INSPECTION, docker.inspect(&run.0)).await;
+                (id, run, inspected.unwrap_or(Err(DockerError::Hung)))
             })
             .buffer_unordered(INSPECTIONS)
+            .take_until(tokio::time::sleep(INSPECTING))
             .collect()
             .await;
-        for (id, external_id, started_at, inspected) in inspections {
+        for (id, (external_id, started_at), inspected) in inspections {
             let inspected = match inspected {
-                Ok(inspected) => inspected,
+                Ok(inspected) => Some(inspected),
                 // Its id alone suffices to ask for statistics.
-                Err(DockerError::Refused(_)) => Inspected::default(),
+                Err(DockerError::Refused(_)) => None,
+                Err(DockerError::Hung) => {
+                    self.hung.insert((external_id, started_at), Instant::now());
+                    continue;
+                }
                 Err(DockerError::NotFound) => {
                     self.runs.remove(&id);
                     continue;
@@ -153,8 +171,10 @@ impl<S: Sink> Sampler<S> {
         id: i64,
         external_id: String,
         started_at: Option<Timestamp>,
-        inspected: Inspected,
+        inspected: Option<Inspected>,
     ) -> Run {
+        let is_inspected = inspected.is_some();
+        let inspected = inspected.unwrap_or_default();
         let host_config = inspected.host_config;
         let pid = inspected.state.pid;
         let own_network = host_config.has_own_network();
@@ -167,7 +187,16 @@ impl<S: Sink> Sampler<S> {
         });
         let previous = known.and_then(|known| known.previous);
         let inspected = Instant::now();
-        Run { external_id, started_at, identity, inspected, host_config, cgroup, previous }
+        Run {
+            external_id,
+            started_at,
+            is_inspected,
+            identity,
+            inspected,
+            host_config,
+            cgroup,
+            previous,
+        }
     }
 
     /// What the kernel's files tell, all at once. Runs that are over are forgotten.
@@ -200,19 +229,21 @@ impl<S: Sink> Sampler<S> {
             .collect();
         let answers: Vec<_> = futures_util::stream::iter(wanted)
             .map(|(id, external_id)| async move {
-                (id, docker.stats(&external_id).await, Instant::now())
+                let asked = Instant::now();
+                (id, docker.stats(&external_id).await, asked, Instant::now())
             })
             .buffer_unordered(CALLS)
+            .take_until(tokio::time::sleep(STATS_DEADLINE))
             .collect()
             .await;
         let mut refused = None;
         let mut taken = Vec::new();
-        for (id, answer, instant) in answers {
+        for (id, answer, asked, instant) in answers {
             match answer {
                 Ok(stats) => {
                     let run = self.runs.get(&id);
                     let reading = run.and_then(|run| api::reading(&stats, &run.host_config));
-                    taken.extend(reading.map(|reading| (id, Taken { reading, instant })));
+                    taken.extend(reading.map(|reading| (id, Taken { reading, asked, instant })));
                 }
                 Err(DockerError::Refused(why)) => {
                     refused = Some(("GET /containers/{id}/stats", why));
@@ -224,17 +255,31 @@ impl<S: Sink> Sampler<S> {
         taken
     }
 
-    fn sample(&mut self, id: i64, taken: Taken, inventory: &Inventory) -> Option<Sample> {
+    fn sample(
+        &mut self,
+        id: i64,
+        taken: Taken,
+        inventory: &Inventory,
+        started_at: Option<Timestamp>,
+    ) -> Option<Sample> {
         let shares_network_of = owner_of_network(&self.runs, id, inventory);
         let run = self.runs.get_mut(&id)?;
         let is_from_api = run.cgroup.is_none();
+        let is_inspected = run.is_inspected;
+        let call = |taken: &Taken| taken.instant.duration_since(taken.asked);
         let sample = run.previous.as_ref().and_then(|previous| {
             let elapsed = elapsed(
                 taken.reading.at.duration_since(previous.reading.at),
                 taken.instant.duration_since(previous.instant),
-                if is_from_api { STATS_DEADLINE } else { SLACK },
+                SLACK + call(previous) + call(&taken),
             )?;
-            let origin = Origin { container_id: id, shares_network_of, is_from_api };
+            let origin = Origin {
+                container_id: id,
+                shares_network_of,
+                is_from_api,
+                is_inspected,
+                started_at,
+            };
             Sample::between(&previous.reading, &taken.reading, elapsed, origin)
         });
         run.previous = Some(taken);
@@ -260,9 +305,13 @@ impl<S: Sink> Job for Sampler<S> {
         // others.
         let latest = clock::now();
         let earliest = latest - PERIOD;
+        let starts = starts(&inventory);
         let mut samples: Vec<_> = taken
             .into_iter()
-            .filter_map(|(id, taken)| self.sample(id, taken, &inventory))
+            .filter_map(|(id, taken)| {
+                let started_at = starts.get(&id).copied().flatten();
+                self.sample(id, taken, &inventory, started_at)
+            })
             .map(|sample| Sample { at: sample.at.clamp(earliest, latest), ..sample })
             .collect();
         samples.sort_by_key(|sample| sample.container_id);
@@ -272,6 +321,11 @@ impl<S: Sink> Job for Sampler<S> {
         };
         self.sink.take(Batch { at: now, samples, host }).await
     }
+}
+
+/// Starts of the present runs, by container.
+pub(super) fn starts(inventory: &Inventory) -> HashMap<i64, Option<Timestamp>> {
+    inventory.containers.iter().map(|container| (container.id, container.started_at)).collect()
 }
 
 /// A paused container holds its memory.

@@ -119,7 +119,8 @@ fn is_container((metric, id): Key) -> bool {
 }
 
 /// Judges a round. `running` are the containers that run, where that is known: the alerts of others
-/// end. A container that runs and was not measured stays as it is.
+/// end, also if they were measured before they stopped. A container that runs and was not measured
+/// stays as it is.
 pub fn judge_batch(
     tx: &Connection,
     batch: &Batch,
@@ -151,8 +152,11 @@ impl Round<'_> {
         let enabled = enabled(self.tx)?;
         for sample in &batch.samples {
             let id = sample.container_id;
+            if running.is_some_and(|running| !running.contains(&id)) {
+                continue;
+            }
             let Some(thresholds) = enabled.get(&id) else { continue };
-            let memory = percent(sample.mem_working_set, sample.mem_limit.or(mem_total));
+            let memory = percent(sample.mem_working_set, sample.mem_bound(mem_total));
             self.see((Metric::Cpu, id), Some(sample.cpu_percent), thresholds.cpu, NEEDED)?;
             self.see((Metric::Memory, id), memory, thresholds.mem, NEEDED)?;
         }
@@ -166,27 +170,39 @@ impl Round<'_> {
     }
 
     fn host(&mut self, host: &HostSample) -> rusqlite::Result<()> {
-        let mounted = mounted(self.tx, &host.filesystems, self.at)?;
-        let gone = self.before.keys().copied().filter(|(metric, id)| {
-            matches!(metric, Metric::Disk | Metric::Inode) && !mounted.contains_key(id)
-        });
-        for key in gone.collect::<Vec<_>>() {
-            self.end(key)?;
-        }
+        let mounted = match &host.mounts {
+            Some(mounts) => self.mounted(mounts)?,
+            None => BTreeMap::new(),
+        };
         let thresholds = host_thresholds(self.tx)?;
         if !thresholds.enabled {
             return Ok(());
         }
-        let cpu = sustained_cpu(self.tx, self.at)?;
+        let cpu = sustained_cpu(self.tx, host.at)?;
         self.see((Metric::Cpu, HOST), cpu, thresholds.cpu, 1)?;
         let memory = percent(Some(host.mem_used), Some(host.mem_total));
         self.see((Metric::Memory, HOST), memory, thresholds.mem, NEEDED)?;
-        for (id, filesystem) in mounted {
+        for filesystem in &host.filesystems {
+            let Some(id) = mounted.get(&filesystem.mount).copied() else { continue };
             self.see((Metric::Disk, id), disk_percent(filesystem), thresholds.disk, NEEDED)?;
             let inodes = filesystem.inodes_percent;
             self.see((Metric::Inode, id), inodes, thresholds.inode, NEEDED)?;
         }
         Ok(())
+    }
+
+    /// Filesystems by their ids. What is measured of one that is not there any more ends; one that did
+    /// not tell its size stays as it is.
+    fn mounted(&mut self, mounts: &BTreeSet<String>) -> rusqlite::Result<BTreeMap<String, i64>> {
+        let mounted = mounted(self.tx, mounts, self.at)?;
+        let ids: BTreeSet<i64> = mounted.values().copied().collect();
+        let gone = self.before.keys().copied().filter(|(metric, id)| {
+            matches!(metric, Metric::Disk | Metric::Inode) && !ids.contains(id)
+        });
+        for key in gone.collect::<Vec<_>>() {
+            self.end(key)?;
+        }
+        Ok(mounted)
     }
 
     fn see(
@@ -261,18 +277,18 @@ fn sustained_cpu(db: &Connection, at: Timestamp) -> rusqlite::Result<Option<f64>
 }
 
 /// The filesystems that are there, by their id; new ones get one, and one that comes back its own.
-fn mounted<'a>(
+fn mounted(
     tx: &Connection,
-    filesystems: &'a [Filesystem],
+    mounts: &BTreeSet<String>,
     now: Timestamp,
-) -> rusqlite::Result<BTreeMap<i64, &'a Filesystem>> {
+) -> rusqlite::Result<BTreeMap<String, i64>> {
     let mut known: BTreeMap<String, (i64, bool)> = tx
         .prepare_cached("SELECT mount, id, gone_at IS NOT NULL FROM filesystems")?
         .query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?
         .collect::<rusqlite::Result<_>>()?;
     let mut mounted = BTreeMap::new();
-    for filesystem in filesystems {
-        let id = match known.remove(&filesystem.mount) {
+    for mount in mounts {
+        let id = match known.remove(mount) {
             Some((id, false)) => id,
             Some((id, true)) => {
                 set_gone(tx, id, None)?;
@@ -283,9 +299,9 @@ fn mounted<'a>(
                     "INSERT INTO filesystems (mount) VALUES (?1)
                      ON CONFLICT DO UPDATE SET gone_at = NULL RETURNING id",
                 )?
-                .query_row([&filesystem.mount], |row| row.get(0))?,
+                .query_row([mount], |row| row.get(0))?,
         };
-        mounted.insert(id, filesystem);
+        mounted.insert(mount.clone(), id);
     }
     for (id, _) in known.into_values().filter(|(_, is_gone)| !is_gone) {
         set_gone(tx, id, Some(now.as_millisecond()))?;

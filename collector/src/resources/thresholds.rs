@@ -45,7 +45,7 @@ pub struct Standing {
     pub fired_at: Option<Timestamp>,
     /// Samples in a row that speak for a change: beyond before it fired, well below since.
     pub streak: u32,
-    /// At the sample that counted last.
+    /// At the newest sample.
     pub value: f64,
     pub threshold: f64,
 }
@@ -78,7 +78,7 @@ pub fn judge(before: Option<Standing>, measured: Measured) -> (Option<Standing>,
             if streak >= CALM {
                 return (None, Some(Turn::Recovered));
             }
-            (Some(Standing { streak, threshold, ..standing }), None)
+            (Some(Standing { streak, value, threshold, ..standing }), None)
         }
         _ if !is_beyond => (None, None),
         _ => {
@@ -105,7 +105,7 @@ pub fn rejudge(
     let value = value.unwrap_or(before.value);
     match threshold.filter(|threshold| value >= *threshold) {
         Some(threshold) if before.fired_at.is_some() => {
-            (Some(Standing { threshold, streak: 0, ..before }), None)
+            (Some(Standing { threshold, value, streak: 0, ..before }), None)
         }
         _ => (None, alerted),
     }

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 
 use super::model::{HostSample, Sample};
 use super::rollup::{Used, advance};
-use super::sampler::{Batch, Sink};
+use super::sampler::{Batch, Sink, starts};
 use super::sql::{self, HOST};
 use super::standings::{Key, Told, disk_percent, judge_batch, publish_all};
 use super::thresholds::{Metric, percent};
@@ -63,12 +63,15 @@ impl Usage {
         self.samples(now).remove(&id)
     }
 
-    /// The last samples of all that run.
+    /// The last samples of all that run, each of its present run.
     pub(super) fn samples(&self, now: Timestamp) -> BTreeMap<i64, Sample> {
         let running = self.running();
+        let starts = starts(&self.spine.inventory.borrow());
         let latest = self.latest();
-        let fresh = latest.containers.iter().filter(|(id, (at, _))| {
-            running.as_ref().is_none_or(|running| running.contains(id)) && is_fresh(*at, now)
+        let fresh = latest.containers.iter().filter(|(id, (at, sample))| {
+            running.as_ref().is_none_or(|running| running.contains(id))
+                && starts.get(id).is_none_or(|started_at| *started_at == sample.started_at)
+                && is_fresh(*at, now)
         });
         fresh.map(|(id, (_, sample))| (*id, sample.clone())).collect()
     }
@@ -95,7 +98,7 @@ impl Usage {
             let sample = self.sample(id, now);
             let memory = sample
                 .as_ref()
-                .and_then(|sample| percent(sample.mem_working_set, sample.mem_limit.or(mem_total)));
+                .and_then(|sample| percent(sample.mem_working_set, sample.mem_bound(mem_total)));
             (sample.map(|sample| sample.cpu_percent), memory)
         };
         [(Metric::Cpu, cpu), (Metric::Memory, memory)]
@@ -150,7 +153,9 @@ pub fn store(tx: &Connection, batch: &Batch) -> rusqlite::Result<()> {
         sql::insert_sample(tx, sample.container_id, measured, &used(sample))?;
     }
     if let Some(host) = &batch.host {
-        sql::insert_sample(tx, HOST, at, &used_by_host(host))?;
+        let measured = host.at.as_millisecond();
+        earliest = earliest.min(measured);
+        sql::insert_sample(tx, HOST, measured, &used_by_host(host))?;
     }
     advance(tx, at, earliest)
 }
@@ -162,7 +167,7 @@ fn used(sample: &Sample) -> Used {
         cpu: hundredths(sample.cpu_percent),
         mem: sample.mem_working_set.map(kib),
         last: [
-            sample.mem_limit.map(kib),
+            sample.mem_bound(None).map(kib),
             net.map(|net| whole(net.received)),
             net.map(|net| whole(net.sent)),
             block.map(|block| whole(block.received)),
@@ -223,7 +228,7 @@ fn hundredths(number: f64) -> i64 {
 
 /// A sample as the wire carries it. Without a limit of its own the host's memory is its limit.
 pub(super) fn to_wire(sample: &Sample, mem_total: Option<u64>) -> wire::ResourceSample {
-    let limit = sample.mem_limit.or(mem_total);
+    let limit = sample.mem_bound(mem_total);
     let count = |number: Option<u64>| number.map_or(-1, whole);
     let (net, block) = (sample.net, sample.block);
     wire::ResourceSample {
@@ -241,7 +246,7 @@ pub(super) fn to_wire(sample: &Sample, mem_total: Option<u64>) -> wire::Resource
             cpu_limit_cores: sample.cpu_limit_cores,
             cpu_throttled_percent: sample.cpu_throttled_percent,
             mem_anon: sample.mem_anon.map(whole),
-            mem_is_limited: Some(sample.mem_limit.is_some()),
+            mem_is_limited: sample.mem_is_limited,
             net_rx_rate: sample.net_rate.map(|rate| rate.received),
             net_tx_rate: sample.net_rate.map(|rate| rate.sent),
             block_read_rate: sample.block_rate.map(|rate| rate.received),

@@ -42,6 +42,8 @@ class Receiver:
     def __init__(self, port: int = 0) -> None:
         self.status: int | None = 200
         self.posts: list[Post] = []
+        # Called when a post was read, before it is answered.
+        self.before_answer: Callable[[], object] = lambda: None
         self._closed = threading.Event()
         receiver = self
 
@@ -49,6 +51,7 @@ class Receiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 headers = {name.lower(): value for name, value in self.headers.items()}
+                receiver.before_answer()
                 answer = receiver.status
                 receiver.posts.append(Post(self.path, headers, body, answer))
                 if answer is None:

@@ -76,7 +76,8 @@ async fn api() -> Api {
     let alerts = crate::alerts::start(&spine, &mut supervisor, Vec::new());
     let edition = Edition::Community;
     let settings = notify::Settings::default();
-    let notifications = notify::start(&spine, &mut supervisor, &settings, edition).unwrap();
+    let heard = spine.events.subscribe(None).receiver;
+    let notifications = notify::start(&spine, &mut supervisor, &settings, edition, heard).unwrap();
     let state = AppState {
         store,
         events: events.clone(),

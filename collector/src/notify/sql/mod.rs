@@ -74,13 +74,16 @@ pub fn insert_channel(tx: &Connection, draft: &Draft, now: Timestamp) -> rusqlit
     Ok(tx.last_insert_rowid())
 }
 
-/// Stores a changed channel. What is pending of one that is switched off is given up.
+/// Stores a changed channel. What is pending of one that leads elsewhere now is due at once; of one that
+/// is switched off it is given up.
 pub fn update_channel(
     tx: &Connection,
     id: i64,
     draft: &Draft,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
+    let is_mended = find_channel(tx, id)?
+        .is_some_and(|old| !old.leads_as(draft.kind, &draft.url, &draft.headers));
     tx.prepare_cached(
         "UPDATE channels SET name = ?2, name_key = ?3, kind = ?4, url = ?5, headers = ?6,
              enabled = ?7, updated_at = ?8
@@ -97,7 +100,7 @@ pub fn update_channel(
         now.as_millisecond(),
     ])?;
     if draft.enabled {
-        return Ok(());
+        return if is_mended { hasten(tx, &Lane::Channel(id), now) } else { Ok(()) };
     }
     give_up(tx, &Lane::Channel(id), "the channel was switched off", now)
 }
@@ -162,6 +165,22 @@ pub fn save_health(
     .map(drop)
 }
 
+/// Whether no try of a lane has succeeded for so long that what waits should not wait out its pauses
+/// once one does: ten minutes, or so many tries as take a single message that long.
+pub fn has_failed_long(db: &Connection, lane: &Lane, now: Timestamp) -> rusqlite::Result<bool> {
+    let now = now.as_millisecond();
+    match lane {
+        Lane::Channel(id) => db
+            .prepare_cached(
+                "SELECT 1 FROM channels WHERE id = ?1 AND failing_since <= ?2 - 600000",
+            )?
+            .exists(params![id, now]),
+        Lane::Webhook(id) => db
+            .prepare_cached("SELECT 1 FROM webhooks WHERE id = ?1 AND failure_count >= 5")?
+            .exists([id]),
+    }
+}
+
 /// All subscriptions, oldest first.
 pub fn webhooks(db: &Connection) -> rusqlite::Result<Vec<Webhook>> {
     db.prepare_cached("SELECT * FROM webhooks ORDER BY created_at, id")?
@@ -196,28 +215,55 @@ pub fn delete_webhook(tx: &Connection, id: &str, now: Timestamp) -> rusqlite::Re
     tx.prepare_cached("DELETE FROM webhooks WHERE id = ?1")?.execute([id]).map(|rows| rows > 0)
 }
 
-/// Notes that these channels are told of an alert.
-pub fn save_told(
-    tx: &Connection,
-    alert: &str,
-    channels: &[i64],
-    now: Timestamp,
-) -> rusqlite::Result<()> {
-    let mut statement = tx.prepare_cached(
-        "INSERT INTO told_alerts (alert, channel_id, at) VALUES (?1, ?2, ?3)
+/// Notes that a channel was told of an alert by this message, unless that it ended waits behind it.
+pub(super) fn save_told(tx: &Connection, message: i64, now: Timestamp) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "WITH told AS (
+             SELECT id, lane, entity, payload ->> '$.alert.source' AS source,
+                 payload ->> '$.alert.alert_type' AS type
+             FROM notifications WHERE id = ?1 AND event = 'alert.fired')
+         INSERT INTO told_alerts (alert, channel_id, at)
+         SELECT told.source || '/' || told.type || '/' || told.entity, channels.id, ?2
+         FROM told JOIN channels ON told.lane = 'channel/' || channels.id
+         WHERE NOT EXISTS (
+             SELECT 1 FROM notifications AS later
+             WHERE later.lane = told.lane AND later.entity = told.entity AND later.id > told.id
+               AND later.status = 'pending' AND later.event = 'alert.resolved'
+               AND later.payload ->> '$.alert.source' = told.source
+               AND later.payload ->> '$.alert.alert_type' = told.type)
          ON CONFLICT DO UPDATE SET at = excluded.at",
-    )?;
-    for id in channels {
-        statement.execute(params![alert, id, now.as_millisecond()])?;
-    }
-    Ok(())
+    )?
+    .execute(params![message, now.as_millisecond()])
+    .map(drop)
 }
 
-/// The channels that were told of an alert, which is over.
-pub fn take_told(tx: &Connection, alert: &str) -> rusqlite::Result<Vec<i64>> {
-    tx.prepare_cached("DELETE FROM told_alerts WHERE alert = ?1 RETURNING channel_id")?
-        .query_map([alert], |row| row.get(0))?
-        .collect()
+/// The enabled channels that were told of an alert, which is over, or still are to be told.
+pub fn take_told(
+    tx: &Connection,
+    source: &str,
+    alert_type: &str,
+    entity: &str,
+) -> rusqlite::Result<Vec<i64>> {
+    let mut told: Vec<i64> = tx
+        .prepare_cached(
+            "DELETE FROM told_alerts WHERE alert = ?1
+               AND channel_id IN (SELECT id FROM channels WHERE enabled)
+             RETURNING channel_id",
+        )?
+        .query_map([format!("{source}/{alert_type}/{entity}")], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut waiting = tx.prepare_cached(
+        "SELECT id FROM channels WHERE enabled AND 'alert.fired' = (
+             SELECT event FROM notifications AS n
+             WHERE n.lane = 'channel/' || channels.id AND n.entity = ?3 AND n.status = 'pending'
+               AND n.payload ->> '$.alert.source' = ?1
+               AND n.payload ->> '$.alert.alert_type' = ?2
+             ORDER BY n.id DESC LIMIT 1)",
+    )?;
+    for id in waiting.query_map(params![source, alert_type, entity], |row| row.get(0))? {
+        told.push(id?);
+    }
+    Ok(told)
 }
 
 /// What was told so long ago that its end is not expected any more.

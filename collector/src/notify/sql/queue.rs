@@ -8,7 +8,7 @@ use maintenant_api::channels::Notification;
 use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use uuid::Uuid;
 
-use super::{moment, time};
+use super::{moment, save_told, time};
 use crate::notify::outbox::Lane;
 
 /// Messages that wait in one lane; the oldest of more are given up.
@@ -127,14 +127,19 @@ pub fn finish(tx: &Connection, id: i64, outcome: &Outcome, now: Timestamp) -> ru
         next.map(Timestamp::as_millisecond),
         ended.map(Timestamp::as_millisecond)
     ])?;
+    if *outcome == Outcome::Delivered {
+        save_told(tx, id, now)?;
+    }
     if ended.is_some() { advance(tx, id, now) } else { Ok(()) }
 }
 
 /// Lets the next of the same lane and entity have its turn, unless one has it already.
 fn advance(tx: &Connection, ended: i64, now: Timestamp) -> rusqlite::Result<()> {
-    let (lane, entity): (String, String) = tx
+    let found: Option<(String, String)> = tx
         .prepare_cached("SELECT lane, entity FROM notifications WHERE id = ?1")?
-        .query_row([ended], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .query_row([ended], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((lane, entity)) = found else { return Ok(()) };
     tx.prepare_cached(
         "UPDATE notifications SET next_try_at = ?3
          WHERE id = (SELECT min(id) FROM notifications
@@ -144,6 +149,15 @@ fn advance(tx: &Connection, ended: i64, now: Timestamp) -> rusqlite::Result<()> 
                              AND next_try_at IS NOT NULL)",
     )?
     .execute(params![lane, entity, now.as_millisecond()])
+    .map(drop)
+}
+
+/// Gives everything that pauses in a lane its turn now.
+pub fn hasten(tx: &Connection, lane: &Lane, now: Timestamp) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "UPDATE notifications SET next_try_at = ?2 WHERE lane = ?1 AND next_try_at > ?2",
+    )?
+    .execute(params![lane.to_string(), now.as_millisecond()])
     .map(drop)
 }
 

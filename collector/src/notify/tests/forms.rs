@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::super::channels::{create, masked, update};
 use super::super::kinds::Kind;
+use super::super::post::scrubbed;
 use super::super::subscriptions::Webhook;
 use super::*;
 use maintenant_api::channels::WebhookInput;
@@ -110,7 +111,25 @@ fn what_is_secret_in_an_address_is_not_shown() {
         "https://hooks.slack.com/services/T/B/***",
     );
     check("teams", "https://a.example/w/1?sig=x", "https://a.example/w/***?sig=***");
-    check("ntfy", "https://ntfy.sh/topic/", "https://ntfy.sh/***/");
+    check("ntfy", "https://ntfy.sh/topic/", "https://ntfy.sh/***");
+    // What follows a secret does not show it.
+    let tail = "https://discord.com/api/webhooks/1/tok/slack";
+    check("discord", tail, "https://discord.com/api/webhooks/1/***");
+    check("discord", "https://proxy.example/hooks/tok/", "https://proxy.example/***");
+    check(
+        "slack",
+        "https://hooks.slack.com/services/T/B/x/y",
+        "https://hooks.slack.com/services/T/B/***",
+    );
+    check("slack", "https://hooks.slack.com/workflows/T/A/1/x/", "https://hooks.slack.com/***");
+    check("slack", "https://chat.example/services/tok/", "https://chat.example/services/***");
+    let old = "https://a.webhook.office.com/webhookb2/1@2/IncomingWebhook/tok/3";
+    check("teams", old, "https://a.webhook.office.com/webhookb2/***");
+    check("teams", "https://a.example/tok", "https://a.example/***");
+    check("ntfy", "https://ntfy.sh/topic/json", "https://ntfy.sh/***");
+    check("slack", "https://hooks.slack.com/", "https://hooks.slack.com/");
+    let encoded = "https://api.telegram.org/%62ot1:a/sendMessage?chat_id=5";
+    check("telegram", encoded, "https://api.telegram.org/***/sendMessage?chat_id=***");
     let bot = "https://api.telegram.org/bot1:a/sendMessage?chat_id=5";
     check("telegram", bot, "https://api.telegram.org/***/sendMessage?chat_id=***");
     check("telegram", "telegram://1:a@-100", "telegram://***@-100");
@@ -184,4 +203,24 @@ fn subscriptions_name_known_events_and_no_service_with_a_form_of_its_own() {
     ] {
         check("a", url, &[], Some("url"));
     }
+}
+
+#[test]
+fn what_a_receiver_repeats_of_our_secrets_is_not_shown() {
+    let check = |url: &str, header: &str, said: &str, expected: &str| {
+        let headers = [("authorization".to_owned(), header.to_owned())].into();
+        let url = url::Url::parse(url).unwrap();
+        assert_eq!(scrubbed(said, &url, &headers), expected, "{url} {header}");
+    };
+    let plain = "https://h.example/";
+    check(plain, "Bearer s3cret-token", "no s3cret-token", "no ***");
+    check(plain, "Bearer s3cret-token", "Bearer s3cret-token?", "***?");
+    check(plain, "key=\"s3cret-key\", user=operator", "s3cret-key operator", "*** ***");
+    check("https://t.example/bot123:s3cret/sendMessage", "", "no bot 123:s3cret", "no bot ***");
+    check("https://t0ken-user@h.example/", "", "who is t0ken-user", "who is ***");
+    check("https://h.example/a%2Fs3cret%20path", "", "a/s3cret path a%2Fs3cret%20path", "*** ***");
+    check("https://h.example/?k=s3cret%20key", "", "s3cret%20key s3cret key", "*** ***");
+    check("https://h.example/?s3cret-alone", "", "s3cret-alone", "***");
+    // The longer one first: nothing is left of it.
+    check("https://h.example/s3cret-a/s3cret-a-and-b", "", "s3cret-a-and-b", "***");
 }

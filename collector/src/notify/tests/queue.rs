@@ -3,7 +3,7 @@ use super::super::sql::{Outcome, list_due, list_messages};
 use super::super::subscriptions::Webhook;
 use super::*;
 use maintenant_api::channels::{RoutingRuleInput, WebhookInput};
-use serde_json::Map;
+use serde_json::{Map, json};
 
 /// Ids of what is due in a lane.
 fn due(db: &Connection, lane: &Lane, seconds: i64) -> Vec<i64> {
@@ -102,6 +102,108 @@ fn an_end_is_told_to_those_who_were_told_the_beginning() {
     assert_eq!(enqueue(&db, &resolved(12), at(5)).unwrap(), 0, "told once");
     let told = told(&db, &Lane::Channel(critical));
     assert_eq!(told, ["pending alert.fired container/12", "pending alert.resolved container/12"]);
+}
+
+#[test]
+fn an_end_is_not_told_to_those_who_never_heard_the_beginning() {
+    let dead = || Outcome::Dead { error: "x".into() };
+    // What becomes of the messages that an alert fired, and how many are told its end.
+    let check = |outcomes: &[Outcome], expected: usize| {
+        let db = database();
+        channel(&db, "ops", "https://h.example/");
+        for (id, outcome) in (1..).zip(outcomes) {
+            enqueue(&db, &fired(1), at(id)).unwrap();
+            sql::finish(&db, id, outcome, at(id)).unwrap();
+        }
+        assert_eq!(enqueue(&db, &resolved(1), at(9)).unwrap(), expected, "{outcomes:?}");
+        assert_eq!(enqueue(&db, &resolved(1), at(9)).unwrap(), 0, "told once: {outcomes:?}");
+    };
+    check(&[dead()], 0);
+    check(&[Outcome::Delivered], 1);
+    check(&[again(60)], 1);
+    check(&[Outcome::Delivered, dead()], 1);
+    check(&[dead(), Outcome::Delivered], 1);
+    check(&[dead(), again(60)], 1);
+    check(&[dead(), dead()], 0);
+
+    // Delivered when its end already waits behind it.
+    let db = database();
+    channel(&db, "ops", "https://h.example/");
+    enqueue(&db, &fired(1), at(0)).unwrap();
+    let other = Alert { alert_type: "restart_loop".into(), ..alert() };
+    let other = Notice { alert: Alert { entity_id: 1, ..other }, ..fired(1) };
+    enqueue(&db, &other, at(0)).unwrap();
+    assert_eq!(enqueue(&db, &resolved(1), at(1)).unwrap(), 1);
+    for id in 1..=3 {
+        sql::finish(&db, id, &Outcome::Delivered, at(2)).unwrap();
+    }
+    assert_eq!(enqueue(&db, &resolved(1), at(3)).unwrap(), 0);
+    let other = Notice { event: Event::Resolved, ..other };
+    assert_eq!(enqueue(&db, &other, at(3)).unwrap(), 1, "another alert of that entity");
+}
+
+#[test]
+fn a_channel_that_is_off_when_an_alert_ends_hears_the_next_end() {
+    let db = database();
+    let channel = channel(&db, "ops", "https://h.example/");
+    let switch = |enabled: bool| {
+        let input = ChannelInput { enabled: Some(enabled), ..ChannelInput::default() };
+        let draft = channels::update(&input, &channel, true).unwrap();
+        sql::update_channel(&db, channel.id, &draft, at(1)).unwrap();
+    };
+    enqueue(&db, &fired(1), at(0)).unwrap();
+    sql::finish(&db, 1, &Outcome::Delivered, at(0)).unwrap();
+    switch(false);
+    assert_eq!(enqueue(&db, &resolved(1), at(2)).unwrap(), 0);
+    assert_eq!(enqueue(&db, &fired(1), at(3)).unwrap(), 0);
+    switch(true);
+    assert_eq!(enqueue(&db, &resolved(1), at(4)).unwrap(), 1);
+}
+
+#[test]
+fn what_pauses_is_due_at_once_when_its_channel_leads_elsewhere() {
+    let check = |edit: serde_json::Value, expected: &[i64]| {
+        let db = database();
+        let old = channel(&db, "ops", "https://h.example/");
+        let lane = Lane::Channel(old.id);
+        for notice in [fired(1), resolved(1), fired(2)] {
+            enqueue(&db, &notice, at(0)).unwrap();
+        }
+        for id in [1, 3] {
+            sql::finish(&db, id, &again(7200), at(0)).unwrap();
+        }
+        let draft = channels::update(&serde_json::from_value(edit).unwrap(), &old, true).unwrap();
+        sql::update_channel(&db, old.id, &draft, at(10)).unwrap();
+        assert_eq!(due(&db, &lane, 10), expected, "{draft:?}");
+    };
+    check(json!({ "url": "https://h.example/other" }), &[1, 3]);
+    check(json!({ "headers": r#"{"authorization":"x"}"# }), &[1, 3]);
+    check(json!({ "type": "slack", "url": "https://h.example/x" }), &[1, 3]);
+    check(json!({ "name": "other", "url": "https://h.example/" }), &[]);
+    check(json!({ "url": "https://h.example/other", "enabled": false }), &[]);
+}
+
+#[test]
+fn a_lane_has_failed_long_after_ten_minutes_or_five_tries() {
+    let db = database();
+    let lane = Lane::Channel(channel(&db, "ops", "https://h.example/").id);
+    assert!(!sql::has_failed_long(&db, &lane, at(10_000)).unwrap());
+    sql::save_health(&db, &lane, Some("x"), at(0)).unwrap();
+    assert!(!sql::has_failed_long(&db, &lane, at(599)).unwrap());
+    assert!(sql::has_failed_long(&db, &lane, at(600)).unwrap());
+    let lane = subscribe(&db, &[]);
+    for _ in 0..4 {
+        sql::save_health(&db, &lane, Some("x"), at(0)).unwrap();
+    }
+    assert!(!sql::has_failed_long(&db, &lane, at(0)).unwrap());
+    sql::save_health(&db, &lane, Some("x"), at(0)).unwrap();
+    assert!(sql::has_failed_long(&db, &lane, at(0)).unwrap());
+}
+
+#[test]
+fn what_was_deleted_meanwhile_is_no_error() {
+    let db = database();
+    sql::finish(&db, 99, &Outcome::Delivered, at(0)).unwrap();
 }
 
 #[test]
@@ -223,6 +325,6 @@ fn what_has_ended_is_kept_for_a_while_and_what_waits_is_bounded() {
     assert_eq!(sql::give_up_excess(&db, now, 2000).unwrap(), 0);
     assert_eq!(sql::counts(&db).unwrap()[&lane_text], (10_000, 51));
     assert_eq!(due(&db, &lane, 20).len(), 1, "the next has its turn");
-    assert_eq!(sql::delete_old_told(&db, at(1).as_millisecond(), 2).unwrap(), 2);
-    assert_eq!(sql::delete_old_told(&db, at(1).as_millisecond(), 2).unwrap(), 1);
+    assert_eq!(sql::delete_old_told(&db, at(10).as_millisecond(), 2).unwrap(), 0);
+    assert_eq!(sql::delete_old_told(&db, at(11).as_millisecond(), 2).unwrap(), 1);
 }

@@ -170,7 +170,8 @@ impl World {
         };
         let settings = Settings { allow_private, smtp: None };
         let mut supervisor = Supervisor::default();
-        let notifications = start(&spine, &mut supervisor, &settings, Edition::Community).unwrap();
+        let (heard, edition) = (events.subscribe(None).receiver, Edition::Community);
+        let notifications = start(&spine, &mut supervisor, &settings, edition, heard).unwrap();
         Self {
             store,
             events,
@@ -187,9 +188,29 @@ impl World {
     pub(super) async fn restart(&mut self) {
         let old = std::mem::take(&mut self.supervisor);
         old.stop(Duration::from_secs(5)).await;
-        let edition = Edition::Community;
+        let (heard, edition) = (self.events.subscribe(None).receiver, Edition::Community);
         self.notifications =
-            start(&self.spine, &mut self.supervisor, &self.settings, edition).unwrap();
+            start(&self.spine, &mut self.supervisor, &self.settings, edition, heard).unwrap();
+    }
+
+    /// Failures of the jobs so far.
+    pub(super) fn failures(&self) -> i64 {
+        self.supervisor
+            .statuses()
+            .list()
+            .iter()
+            .map(|job| i64::try_from(job.failures).unwrap())
+            .sum()
+    }
+
+    /// No statement of that kind succeeds in the time after a message was written.
+    pub(super) async fn break_store(&self, statement: &'static str, within_ms: u32) {
+        let trigger = format!(
+            "CREATE TRIGGER broken BEFORE {statement} ON notifications
+             WHEN unixepoch('subsec') * 1000 < NEW.created_at + {within_ms}
+             BEGIN SELECT RAISE(ABORT, 'disk full'); END"
+        );
+        self.store.write(move |tx| tx.execute_batch(&trigger)).await.unwrap();
     }
 
     pub(super) async fn channel(&self, name: &'static str, url: String) -> i64 {

@@ -50,9 +50,15 @@ fn a_webhook_gets_the_contracts_body() {
             "timestamp": "2026-01-01T00:00:01Z",
         })
     );
-    let plain = Alert { details: "{}".into(), ..alert() };
-    let (_, body) = post(Kind::Webhook, "https://h.example/", &plain, Event::Fired);
-    assert!(body["alert"].get("details").is_none());
+    for details in ["{}", r#"{"last_log_lines":["password=s3cret"]}"#] {
+        let plain = Alert { details: details.into(), ..alert() };
+        let (_, body) = post(Kind::Webhook, "https://h.example/", &plain, Event::Fired);
+        assert!(body["alert"].get("details").is_none());
+    }
+    let details = r#"{"exit_code":1,"last_log_lines":["password=s3cret"],"since":"x"}"#;
+    let logged = Alert { details: details.into(), ..alert() };
+    let (_, body) = post(Kind::Webhook, "https://h.example/", &logged, Event::Fired);
+    assert_eq!(body["alert"]["details"], json!({ "exit_code": 1, "since": "x" }));
 }
 
 #[test]

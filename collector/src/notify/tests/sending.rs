@@ -1,15 +1,24 @@
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
 
 use maintenant_api::channels::WebhookInput;
 use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 
 use super::receiver::{Receiver, Reply, World, wait_for};
 use super::*;
 use crate::net::Net;
 use crate::net::guard::Guard;
 use crate::net::resolve::Resolver;
-use crate::net::testing::{NOW, Pki, Server, reply};
+use crate::net::testing::{NOW, Pki, Server, hold, reply};
 use crate::net::tls::Trust;
+use crate::notify::Settings;
+use crate::notify::kinds::Request;
+use crate::notify::post::{Parcel, Post, Smtp, SmtpTls};
+use crate::notify::retry::Why;
+use crate::notify::sender::Sender;
 use crate::notify::subscriptions::{Webhook, sign};
 
 fn nobody() -> Trust {
@@ -239,12 +248,8 @@ async fn a_subscription_gets_changes_of_state_signed_over_the_bytes_sent() {
     let id = webhook.id.clone();
     world.store.write(move |tx| sql::insert_webhook(tx, &webhook)).await.unwrap();
     let data = json!({ "id": 5, "state": "exited", "previous_state": "running" });
-    // The job may only begin to listen now.
-    while receiver.count() == 0 {
-        world.events.publish("container.state_changed", &data);
-        world.events.publish("heartbeat.ping_received", &json!({ "heartbeat_id": 1 }));
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+    world.events.publish("heartbeat.ping_received", &json!({ "heartbeat_id": 1 }));
+    world.events.publish("container.state_changed", &data);
     wait_for("it comes again", || receiver.count() > 1).await;
     for seen in receiver.seen() {
         assert_eq!(seen.json()["type"], "container.state_changed");
@@ -265,4 +270,157 @@ async fn a_subscription_gets_changes_of_state_signed_over_the_bytes_sent() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     panic!("the subscription does not say that it was delivered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_delivered_is_not_sent_again_because_the_store_is_in_trouble() {
+    let world = World::new();
+    let receiver = Receiver::new(|_, _| Reply::Status(200)).await;
+    let id = world.channel("ops", receiver.url()).await;
+    world.break_store("UPDATE", 3500).await;
+    world.tell(vec![fired(1), fired(2), resolved(1)]).await;
+    let messages = world.all(id, "delivered").await;
+    assert!(messages.iter().all(|one| one.attempts == 1), "{messages:#?}");
+    assert_eq!((receiver.count(), world.failures()), (3, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_is_read_later_and_ends_no_try() {
+    let world = World::new();
+    let mut sender = Sender::new(&world.notifications);
+    let hide = |tx: &Connection| tx.execute_batch("ALTER TABLE webhooks RENAME TO hidden");
+    world.store.write(hide).await.unwrap();
+    assert_eq!(sender.launch(at(0)).await, std::time::Duration::from_secs(5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_state_is_told_although_the_store_was_in_trouble() {
+    let world = World::new();
+    let receiver = Receiver::new(|_, _| Reply::Status(200)).await;
+    subscribe(&world, &receiver.url()).await;
+    world.break_store("INSERT", 1500).await;
+    for id in 1..=2 {
+        let data = json!({ "id": id, "state": "exited" });
+        world.events.publish("container.state_changed", &data);
+    }
+    wait_for("both are told", || receiver.count() == 2).await;
+    assert_eq!(world.failures(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_is_not_told_what_is_secret_in_a_checked_address() {
+    let world = World::new();
+    let receiver = Receiver::new(|_, _| Reply::Status(200)).await;
+    subscribe(&world, &receiver.url()).await;
+    let target = "https://me:s3cret@shop.test/cart?key=s3cret";
+    let data = json!({ "endpoint_id": 1, "target": target, "new_status": "down" });
+    world.events.publish("endpoint.status_changed", &data);
+    wait_for("it is told", || receiver.count() == 1).await;
+    assert_eq!(receiver.seen()[0].json()["data"]["target"], "https://shop.test/cart?…");
+}
+
+async fn subscribe(world: &World, url: &str) {
+    let input = WebhookInput {
+        name: Some("all".into()),
+        url: Some(url.to_owned()),
+        secret: None,
+        event_types: None,
+    };
+    let webhook = Webhook::create(input, true, at(0)).unwrap();
+    world.store.write(move |tx| sql::insert_webhook(tx, &webhook)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_is_the_answer_whatever_becomes_of_its_body() {
+    let world = World::new();
+    let head = |status: &str| format!("HTTP/1.1 {status}\r\ncontent-length: 10\r\n\r\n");
+    let good = Server::http(move |_| hold(head("200 OK"))).await;
+    let bad = Server::http(move |_| hold(head("410 Gone"))).await;
+    let id = world.channel("good", format!("http://{}/", good.address)).await;
+    let other = world.channel("bad", format!("http://{}/", bad.address)).await;
+    world.tell(vec![fired(1)]).await;
+    assert_eq!(world.all(id, "delivered").await[0].attempts, 1);
+    let error = world.all(other, "dead").await.remove(0).last_error.unwrap();
+    assert_eq!(error, "it answered 410 Gone");
+}
+
+/// Speaks SMTP until its first mail is there; that one is answered when `late` says so.
+async fn mail_server(
+    late: Arc<tokio::sync::Notify>,
+) -> (u16, Arc<Mutex<Vec<String>>>, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let taken = Arc::<Mutex<Vec<String>>>::default();
+    let keep = taken.clone();
+    let serve = async move {
+        let mut connections = JoinSet::new();
+        for number in 1.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (keep, late) = (keep.clone(), late.clone());
+            connections.spawn(async move {
+                let (reading, mut writing) = stream.into_split();
+                let mut lines = BufReader::new(reading).lines();
+                let mut is_data = false;
+                writing.write_all(b"220 hello\r\n").await.unwrap();
+                while let Ok(Some(line)) = lines.next_line().await {
+                    keep.lock().unwrap().push(format!("{number} {line}"));
+                    let answer: &[u8] = match line.as_str() {
+                        "." => {
+                            if number == 1 {
+                                late.notified().await;
+                            }
+                            is_data = false;
+                            b"250 taken\r\n"
+                        }
+                        _ if is_data => continue,
+                        "DATA" => {
+                            is_data = true;
+                            b"354 go on\r\n"
+                        }
+                        _ => b"250 ok\r\n",
+                    };
+                    let _ = writing.write_all(answer).await;
+                }
+            });
+        }
+    };
+    let mut task = JoinSet::new();
+    task.spawn(serve);
+    (port, taken, task)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mail_that_was_cut_short_does_not_answer_for_the_next() {
+    let late = Arc::new(tokio::sync::Notify::new());
+    let (port, taken, _task) = mail_server(late.clone()).await;
+    let smtp = Smtp {
+        host: "127.0.0.1".into(),
+        port,
+        tls: SmtpTls::None,
+        credentials: None,
+        from: "watch@example.org".parse().unwrap(),
+    };
+    let settings = Settings { allow_private: true, smtp: Some(smtp) };
+    let post = Post::new(Net::new(Guard::default(), nobody()), &settings).unwrap();
+    let mail = |subject: &str| Parcel {
+        request: Request::Mail {
+            to: vec!["ops@example.org".parse().unwrap()],
+            subject: subject.to_owned(),
+            text: "text".into(),
+        },
+        key: subject.to_owned(),
+        event: "alert.fired".into(),
+        signature: None,
+    };
+    assert_eq!(mail("x").request.deadline(), std::time::Duration::from_mins(1));
+    let soon = std::time::Duration::from_secs(1);
+    let cut = post.send_within(soon, &mail("first"), at(0)).await.unwrap_err();
+    assert_eq!((cut.why, cut.text.as_str()), (Why::Passing, "no answer within 1 seconds"));
+    assert!(taken.lock().unwrap().contains(&"1 Subject: first".to_owned()));
+    late.notify_one();
+    for (number, subject) in [(2, "second"), (3, "third")] {
+        assert_eq!(post.send(&mail(subject), at(0)).await, Ok(250));
+        let line = format!("{number} Subject: {subject}");
+        assert!(taken.lock().unwrap().contains(&line), "{:#?}", taken.lock().unwrap());
+    }
 }

@@ -96,10 +96,11 @@ pub struct Cgroup {
     files: Files,
 }
 
-/// A reading, and when it was taken by a clock that nobody sets.
+/// A reading, and when it was asked for and taken by a clock that nobody sets. It is dated between.
 #[derive(Debug, Clone)]
 pub struct Taken {
     pub reading: Reading,
+    pub asked: Instant,
     pub instant: Instant,
 }
 
@@ -149,12 +150,13 @@ impl Cgroup {
             mem_working_set: accounts.mem_working_set,
             mem_anon: accounts.mem_anon,
             mem_limit: accounts.mem_limit,
+            mem_ceiling: None,
             net,
             block: accounts.block,
             pids: accounts.pids,
             pressure: accounts.pressure,
         };
-        Some(Taken { reading, instant })
+        Some(Taken { reading, asked: instant, instant })
     }
 
     /// Whether its process is still in a group of its id.

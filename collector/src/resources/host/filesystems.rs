@@ -18,12 +18,22 @@ const REAL: [&str; 17] = [
     "ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "reiserfs", "nilfs2",
     "vfat", "exfat", "ntfs", "ntfs3", "fuseblk", "hfsplus",
 ];
+/// Engines mount this into containers from their own folder.
+const ENGINES: &str = "/etc/hosts";
 /// Where the host's root may be mounted.
 const HOST_ROOTS: [&str; 2] = ["/host/root", "/host"];
 
+/// What is mounted, and what was measured of it.
+#[derive(Debug, Default)]
+pub(in crate::resources) struct Found {
+    /// `None` if a table of mounts could not be read.
+    pub mounts: Option<BTreeSet<String>>,
+    pub measured: Vec<Filesystem>,
+}
+
 /// Asks filesystems for their sizes. One that hangs holds up its own thread, and no other is put to it.
 #[derive(Debug)]
-pub(super) struct Filesystems {
+pub(in crate::resources) struct Filesystems {
     own: PathBuf,
     /// The host's table, if it is another.
     host: Option<PathBuf>,
@@ -32,7 +42,7 @@ pub(super) struct Filesystems {
 }
 
 impl Filesystems {
-    pub(super) fn new(proc: &Path) -> Self {
+    pub(in crate::resources) fn new(proc: &Path) -> Self {
         Self {
             own: PathBuf::from("/proc/self/mountinfo"),
             host: (proc != Path::new("/proc")).then(|| proc.join("1/mountinfo")),
@@ -41,30 +51,33 @@ impl Filesystems {
         }
     }
 
-    pub(super) async fn read(&mut self) -> Vec<Filesystem> {
+    pub(in crate::resources) async fn read(&mut self) -> Found {
         let (own, host) = (self.own.clone(), self.host.clone());
         let tables = tokio::task::spawn_blocking(move || {
-            let read = |path: &Path| mounts(&std::fs::read_to_string(path).unwrap_or_default());
-            choose(&read(&own), &host.map(|host| read(&host)).unwrap_or_default())
+            let read = |path: &Path| std::fs::read_to_string(path).map(|text| mounts(&text));
+            let host = host.map(|host| read(&host)).transpose()?.unwrap_or_default();
+            Ok::<_, std::io::Error>(choose(&read(&own)?, &host))
         });
         let deadline = Instant::now() + DEADLINE;
-        let Ok(Ok(chosen)) = tokio::time::timeout_at(deadline, tables).await else {
-            return Vec::new();
+        let Ok(Ok(Ok(chosen))) = tokio::time::timeout_at(deadline, tables).await else {
+            return Found::default();
         };
+        let mounts: BTreeSet<String> = chosen.iter().map(|(mount, ..)| mount.clone()).collect();
         for (mount, path, kind) in chosen {
             if self.under_way.insert(mount.clone()) {
                 self.tasks.spawn_blocking(move || (mount.clone(), size(mount, &path, kind)));
             }
         }
-        let mut found = Vec::new();
+        let mut measured = Vec::new();
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, self.tasks.join_next()).await
         {
             let Ok((mount, filesystem)) = ended else { continue };
             self.under_way.remove(&mount);
-            found.extend(filesystem);
+            // An answer to an earlier round may be of one that is not there any more.
+            measured.extend(filesystem.filter(|_| mounts.contains(&mount)));
         }
-        found.sort_by(|a, b| a.mount.cmp(&b.mount));
-        found
+        measured.sort_by(|a, b| a.mount.cmp(&b.mount));
+        Found { mounts: Some(mounts), measured }
     }
 }
 
@@ -126,11 +139,10 @@ fn plain(field: &str) -> String {
 }
 
 impl Mount {
-    /// What is one filesystem: subvolumes and datasets have numbers of their own.
+    /// What is one filesystem: subvolumes have numbers of their own. Each dataset may have a quota.
     fn filesystem(&self) -> &str {
         match self.kind.as_str() {
-            "zfs" => self.source.split('/').next().unwrap_or_default(),
-            "btrfs" => &self.source,
+            "zfs" | "btrfs" => &self.source,
             _ => &self.device,
         }
     }
@@ -143,7 +155,8 @@ impl Mount {
 
 /// Name on the host, path to ask and kind of each filesystem once. Below a mounted host root only what
 /// is there is the host's; otherwise everything that can be seen is some disk of it, under the name
-/// that the host's own table has.
+/// that the host's own table has. Where nothing tells the host's root, it is what holds the engine's
+/// files, of which `/etc/hosts` is one.
 pub(in crate::resources) fn choose(
     own: &[Mount],
     host: &[Mount],
@@ -172,5 +185,16 @@ pub(in crate::resources) fn choose(
         };
         (name, PathBuf::from(&mount.point), mount.kind.clone())
     };
-    best.into_values().take(MOST).map(named).collect()
+    let engines = own.iter().find(|mount| mount.point == ENGINES).map(Mount::filesystem);
+    let mut chosen: Vec<_> = best
+        .into_iter()
+        .take(MOST)
+        .map(|(filesystem, mount)| (Some(filesystem) == engines, named(mount)))
+        .collect();
+    if root.is_none() && !chosen.iter().any(|(_, (name, ..))| name == "/") {
+        for (_, (name, ..)) in chosen.iter_mut().filter(|(is_engines, _)| *is_engines) {
+            "/".clone_into(name);
+        }
+    }
+    chosen.into_iter().map(|(_, chosen)| chosen).collect()
 }

@@ -50,7 +50,7 @@ impl Host {
             let mut kernel = kernel.lock().unwrap_or_else(PoisonError::into_inner);
             (kernel.read(), clock::now(), Instant::now())
         });
-        let (filesystems, reading) =
+        let (found, reading) =
             tokio::join!(self.filesystems.read(), tokio::time::timeout(DEADLINE, reading));
         let (gauges, at, instant) = reading.ok()?.ok()?;
         let (before, dated, then) = self.previous.replace((gauges.clone(), at, instant))?;
@@ -67,7 +67,8 @@ impl Host {
             net_rate: Rate::between(before.net, gauges.net, elapsed),
             disk_rate: Rate::between(before.disk, gauges.disk, elapsed),
             uptime_seconds: gauges.uptime_seconds,
-            filesystems,
+            mounts: found.mounts,
+            filesystems: found.measured,
         })
     }
 }

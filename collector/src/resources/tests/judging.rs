@@ -62,12 +62,8 @@ impl World {
 
     fn host(&mut self, cpu: f64, var: u64) {
         let batch = |at| {
-            let filesystems = vec![filesystem("/var", var)];
-            Batch {
-                at,
-                samples: Vec::new(),
-                host: Some(HostSample { filesystems, ..host(at, cpu) }),
-            }
+            let host = host_of(at, cpu, vec![filesystem("/var", var)]);
+            Batch { at, samples: Vec::new(), host: Some(host) }
         };
         self.round(batch, &[1]);
     }
@@ -204,6 +200,61 @@ fn a_changed_threshold_counts_at_once_and_loses_no_sample() {
 }
 
 #[test]
+fn a_changed_threshold_is_held_against_the_newest_sample_of_a_disk() {
+    let change = |disk| move |thresholds: &mut standings::HostThresholds| thresholds.disk = disk;
+    let changed = |world: &mut World, disk| {
+        let told = configure_host(&world.db, change(disk), &BTreeMap::new(), at(world.second));
+        told.unwrap().iter().map(words).collect::<Vec<_>>().join(" ")
+    };
+    let mut world = World::new();
+    for used in [99, 99, 92] {
+        world.host(1.0, used);
+    }
+    assert_eq!(world.wrong(), "host_disk@filesystem1");
+    let found = Rules.find(&world.db, at(0)).unwrap().signals.remove(0);
+    assert_eq!(found.details.get("value").unwrap(), 92.0);
+    assert_eq!(changed(&mut world, 91.0), "");
+    assert_eq!(changed(&mut world, 95.0), "-disk:/var");
+    assert_eq!(world.wrong(), "");
+}
+
+#[test]
+fn a_filesystem_that_does_not_tell_its_size_stays_as_it_is() {
+    let mut world = World::new();
+    let silent = |mounts: Option<&[&str]>| {
+        let mounts = mounts.map(|all| all.iter().map(|mount| (*mount).to_owned()).collect());
+        move |at| {
+            let host = HostSample { mounts, filesystems: Vec::new(), ..host(at, 1.0) };
+            Batch { at, samples: Vec::new(), host: Some(host) }
+        }
+    };
+    // One sample beyond is not forgotten.
+    world.host(1.0, 95);
+    world.round(silent(Some(&["/var"])), &[]);
+    world.host(1.0, 95);
+    assert_eq!(world.told(), "+disk:/var");
+    for _ in 0..5 {
+        world.round(silent(Some(&["/", "/var"])), &[]);
+        world.round(silent(None), &[]);
+    }
+    assert_eq!((world.told().as_str(), world.wrong().as_str()), ("", "host_disk@filesystem1"));
+    assert!(Rules.exists(&world.db, &Entity { kind: "filesystem", id: 1 }).unwrap());
+    world.round(silent(Some(&["/"])), &[]);
+    assert_eq!((world.told().as_str(), world.wrong().as_str()), ("-disk:/var", ""));
+}
+
+#[test]
+fn what_a_container_used_before_it_stopped_is_not_judged() {
+    let mut world = World::new();
+    world.watch(90.0, 90.0);
+    world.uses(95.0, 10);
+    let batch = |at| Batch { samples: vec![sample(1, at, 95.0)], ..one(at, 95.0) };
+    world.round(batch, &[]);
+    assert_eq!((world.told().as_str(), world.wrong().as_str()), ("", ""));
+    assert!(standings::load(&world.db, None).unwrap().is_empty());
+}
+
+#[test]
 fn the_hosts_processors_are_judged_by_five_minutes() {
     let mut world = World::new();
     for _ in 0..23 {
@@ -236,7 +287,7 @@ fn each_filesystem_is_judged_and_keeps_its_id() {
     // Unmounted.
     world.round(
         |at| {
-            let host = HostSample { filesystems: vec![filesystem("/", 50)], ..host(at, 1.0) };
+            let host = host_of(at, 1.0, vec![filesystem("/", 50)]);
             Batch { at, samples: Vec::new(), host: Some(host) }
         },
         &[1],
@@ -262,26 +313,33 @@ fn inodes_run_out_on_their_own() {
             |at| {
                 let full = Filesystem { inodes_percent: Some(99.0), ..filesystem("/", 50) };
                 let none = Filesystem { inodes_percent: None, ..filesystem("/boot", 50) };
-                let host = HostSample { filesystems: vec![none, full], ..host(at, 1.0) };
+                let host = host_of(at, 1.0, vec![none, full]);
                 Batch { at, samples: Vec::new(), host: Some(host) }
             },
             &[],
         );
     }
-    assert_eq!(world.wrong(), "host_inode@filesystem2");
+    assert_eq!(world.wrong(), "host_inode@filesystem1");
 }
 
 #[test]
 fn memory_without_a_limit_is_held_against_the_host() {
     let mut world = World::new();
     world.watch(90.0, 50.0);
-    let half = |at| {
-        let sample =
-            Sample { mem_limit: None, mem_working_set: Some(GIB / 2), ..sample(1, at, 1.0) };
-        Batch { at, samples: vec![sample], host: None }
+    let half = |mem_ceiling| {
+        move |at| {
+            let mem_working_set = Some(GIB / 2);
+            let sample =
+                Sample { mem_limit: None, mem_ceiling, mem_working_set, ..sample(1, at, 1.0) };
+            Batch { at, samples: vec![sample], host: None }
+        }
     };
-    world.round(half, &[1]);
-    world.round(half, &[1]);
+    // An engine elsewhere has a host of its own.
+    world.round(half(Some(2 * GIB)), &[1]);
+    world.round(half(Some(2 * GIB)), &[1]);
+    assert_eq!(world.wrong(), "");
+    world.round(half(None), &[1]);
+    world.round(half(None), &[1]);
     assert_eq!(world.wrong(), "memory_threshold@container1");
     let keys: Vec<_> = standings::load(&world.db, None).unwrap().into_keys().collect();
     assert_eq!(keys, [(Metric::Memory, 1)]);

@@ -56,6 +56,8 @@ fn sample(id: i64, at: Timestamp, cpu: f64) -> Sample {
         mem_working_set: Some(cpu as u64 * MIB),
         mem_anon: None,
         mem_limit: Some(200 * MIB),
+        mem_ceiling: None,
+        mem_is_limited: Some(true),
         net: Some(Traffic { received: 1000, sent: 2000 }),
         block: None,
         net_rate: Some(Rate { received: 10.0, sent: 20.0 }),
@@ -64,6 +66,7 @@ fn sample(id: i64, at: Timestamp, cpu: f64) -> Sample {
         pressure: Pressure::default(),
         shares_network_of: None,
         is_from_api: false,
+        started_at: None,
     }
 }
 
@@ -80,8 +83,15 @@ fn host(at: Timestamp, cpu: f64) -> HostSample {
         net_rate: Some(Rate { received: 100.0, sent: 200.0 }),
         disk_rate: None,
         uptime_seconds: Some(60),
+        mounts: Some(["/", "/var"].map(str::to_owned).into()),
         filesystems: vec![filesystem("/", 50), filesystem("/var", 80)],
     }
+}
+
+/// A host on which these are mounted, and measured.
+fn host_of(at: Timestamp, cpu: f64, filesystems: Vec<Filesystem>) -> HostSample {
+    let mounts = filesystems.iter().map(|filesystem| filesystem.mount.clone()).collect();
+    HostSample { mounts: Some(mounts), filesystems, ..host(at, cpu) }
 }
 
 fn filesystem(mount: &str, percent: u64) -> Filesystem {

@@ -186,6 +186,43 @@ async fn what_a_container_uses_now_is_its_last_sample_while_it_runs() {
 }
 
 #[tokio::test]
+async fn a_sample_of_the_run_before_is_not_what_a_container_uses_now() {
+    let api = Api::new().await;
+    let path = "/containers/1/resources/current";
+    api.round(5, &[(1, 50.0)], None).await;
+    let restarted =
+        Container { started_at: Some(api.now), ..Container::clone(&container(1, State::Running)) };
+    api.inventory.send_replace(Inventory::new(vec![Arc::new(restarted)]));
+    api.refused(Method::GET, path, Value::Null, "NOT_FOUND", &[]).await;
+    let at = api.now;
+    let sample = Sample { started_at: Some(at), ..sample(1, at, 10.0) };
+    api.usage.clone().take(Batch { at, samples: vec![sample], host: None }).await.unwrap();
+    assert_eq!(api.get(path).await["cpu_percent"], 10.0);
+}
+
+#[tokio::test]
+async fn an_engine_elsewhere_tells_the_memory_of_its_own_host() {
+    let api = Api::new().await;
+    let path = "/containers/1/resources/current";
+    let take = async |mem_is_limited| {
+        let (at, mem_limit, mem_ceiling) = (api.now, None, Some(100 * MIB));
+        let sample = Sample { mem_limit, mem_ceiling, mem_is_limited, ..sample(1, at, 50.0) };
+        let host = Some(host(at, 1.0));
+        api.usage.clone().take(Batch { at, samples: vec![sample], host }).await.unwrap();
+    };
+    take(Some(false)).await;
+    let current = api.get(path).await;
+    assert_eq!((&current["mem_limit"], &current["mem_percent"]), (&json!(100 * MIB), &json!(50.0)));
+    assert_eq!(current["mem_is_limited"], false);
+    let top = api.get("/resources/top?metric=memory&period=1h").await;
+    assert_eq!(top["consumers"][0]["percent"], 50.0);
+    let history = api.get("/containers/1/resources/history").await;
+    assert_eq!(history["points"][0]["mem_limit"], 100 * MIB);
+    take(None).await;
+    assert!(api.get(path).await.get("mem_is_limited").is_none());
+}
+
+#[tokio::test]
 async fn histories_are_open_and_name_their_steps() {
     let api = Api::new().await;
     api.round(130, &[(1, 10.0)], Some(20.0)).await;

@@ -228,6 +228,44 @@ fn rankings_count_closed_hours_closed_minutes_and_this_moment() {
 }
 
 #[test]
+fn a_ranking_is_by_all_that_was_used_and_not_by_a_short_peak() {
+    let db = database();
+    add_container(&db, 1, "warning");
+    add_container(&db, 2, "warning");
+    for second in (0..300).step_by(10) {
+        let at = at(second);
+        let peak = (second == 0).then(|| sample(2, at, 100.0));
+        let samples = [sample(1, at, 20.0)].into_iter().chain(peak).collect();
+        store(&db, &Batch { at, samples, host: None }).unwrap();
+    }
+    assert_eq!(top(&db, Metric::Cpu, 0, 300), "1=20/- 8.33%, 2=100/- 0.28%");
+    let memory = top(&db, Metric::Memory, 0, 300);
+    assert!(memory.starts_with("1="), "{memory}");
+}
+
+#[test]
+fn the_host_is_stored_when_it_was_measured() {
+    let db = database();
+    // Containers took their time.
+    let batch = Batch { at: at(5), samples: Vec::new(), host: Some(host(at(9), 1.0)) };
+    store(&db, &batch).unwrap();
+    let begin = at(0).as_millisecond();
+    let stored = sql::samples_of(&db, sql::HOST, begin, begin + MINUTE_MS).unwrap();
+    let times: Vec<_> = stored.iter().map(|(at, _)| at - begin).collect();
+    assert_eq!(times, [9000]);
+}
+
+#[test]
+fn the_memory_of_a_remote_host_is_stored_as_the_limit() {
+    let db = database();
+    let sample = Sample { mem_limit: None, mem_ceiling: Some(GIB), ..sample(1, at(0), 1.0) };
+    store(&db, &Batch { at: at(0), samples: vec![sample], host: None }).unwrap();
+    let begin = at(0).as_millisecond();
+    let stored = sql::samples_of(&db, 1, begin, begin + MINUTE_MS).unwrap();
+    assert_eq!(stored[0].1.last[0], Some(1024 * 1024));
+}
+
+#[test]
 fn a_ranking_of_weeks_reads_neither_samples_nor_whole_rows() {
     let db = database();
     let mut plan = db.prepare(&format!("EXPLAIN QUERY PLAN {}", sql::ranked_hours("mem"))).unwrap();

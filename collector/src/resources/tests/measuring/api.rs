@@ -51,6 +51,7 @@ fn version_2_and_podman_are_read() {
     let found = api::reading(&v2, &InspectedHostConfig::default()).unwrap();
     assert_eq!((found.mem_working_set, found.mem_anon), (Some(60), Some(7)));
     assert_eq!(found.mem_limit, None, "the host's memory is no limit");
+    assert_eq!(found.mem_ceiling, Some(24_684_083_200));
     assert_eq!(found.block, Some(Traffic { received: 3, sent: 4 }));
     let podman = stats(
         r#"{"read":"2026-11-21T06:07:49Z","cpu_stats":{"cpu_usage":{"total_usage":5}},

@@ -32,6 +32,7 @@ fn limited() -> Reading {
         mem_working_set: Some(90_800_128 - 62_914_560),
         mem_anon: Some(6_291_456),
         mem_limit: Some(134_217_728),
+        mem_ceiling: None,
         net: Some(Traffic { received: 1_381_129, sent: 3_545_197 }),
         block: Some(Traffic { received: 1_049_576, sent: 4_194_328 }),
         pids: Some(7),

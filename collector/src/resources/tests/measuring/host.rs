@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use crate::resources::cgroup::parse::net_dev;
 use crate::resources::host::Host;
-use crate::resources::host::filesystems::{choose, mounts, percent_used};
+use crate::resources::host::filesystems::{Filesystems, choose, mounts, percent_used};
 use crate::resources::host::kernel::{busy, diskstats, is_outward, meminfo};
 use crate::resources::model::Traffic;
 
@@ -42,6 +42,7 @@ fn every_real_filesystem_is_chosen_once() {
         ("/home", "/home"),
         ("/srv/my data", "/srv/my data"),
         ("/tank", "/tank"),
+        ("/tank/a", "/tank/a"),
     ]);
     assert_eq!(chosen(ON_THE_HOST, ""), expected);
     assert_eq!(chosen("", ""), []);
@@ -70,7 +71,13 @@ fn in_a_container_any_visible_part_tells_its_disk_under_the_hosts_name() {
 5 1 8:2 /volumes/x /data rw - ext4 /dev/sdb1 rw
 ";
     assert_eq!(chosen(own, ON_THE_HOST), pairs(&[("/", "/etc/hosts"), ("/data", "/data")]));
-    assert_eq!(chosen(own, ""), pairs(&[("/data", "/data"), ("/etc/hosts", "/etc/hosts")]));
+    // Nothing tells the names of the host: the engine's own filesystem is its root.
+    assert_eq!(chosen(own, ""), pairs(&[("/", "/etc/hosts"), ("/data", "/data")]));
+    let same = own.replace("8:2", "254:0");
+    assert_eq!(chosen(&same, ""), pairs(&[("/", "/data")]));
+    let with_root = format!("{own}6 0 8:9 / / rw - ext4 /dev/sdc rw\n");
+    let expected = pairs(&[("/", "/"), ("/data", "/data"), ("/etc/hosts", "/etc/hosts")]);
+    assert_eq!(chosen(&with_root, ""), expected);
 }
 
 #[test]
@@ -150,7 +157,15 @@ async fn this_machine_is_read_through_its_own_and_a_mounted_procfs() {
         sample.filesystems.iter().map(|filesystem| filesystem.mount.clone()).collect::<Vec<_>>()
     };
     assert_eq!(names(&own), names(&other));
+    assert!(own.mounts.is_some() && own.mounts == other.mounts);
     for filesystem in &own.filesystems {
         assert!(filesystem.used + filesystem.available <= filesystem.total, "{filesystem:?}");
     }
+}
+
+#[tokio::test]
+async fn a_table_of_mounts_that_cannot_be_read_does_not_say_that_nothing_is_mounted() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = Filesystems::new(folder.path()).read().await;
+    assert!(found.mounts.is_none() && found.measured.is_empty(), "{found:?}");
 }

@@ -23,6 +23,7 @@ fn reading(cpu_ns: u64) -> Reading {
         mem_working_set: None,
         mem_anon: None,
         mem_limit: None,
+        mem_ceiling: None,
         net: None,
         block: None,
         pids: None,

@@ -8,7 +8,13 @@ use crate::resources::model::{
 };
 
 const SECOND: Duration = Duration::from_secs(1);
-const ORIGIN: Origin = Origin { container_id: 7, shares_network_of: None, is_from_api: false };
+const ORIGIN: Origin = Origin {
+    container_id: 7,
+    shares_network_of: None,
+    is_from_api: false,
+    is_inspected: true,
+    started_at: None,
+};
 
 fn between(previous: &Reading, current: &Reading, elapsed: Duration) -> Option<Sample> {
     Sample::between(previous, current, elapsed, ORIGIN)
@@ -95,10 +101,13 @@ fn a_clock_that_was_set_makes_no_rate_and_a_late_round_does() {
 
 #[test]
 fn memory_is_what_cannot_be_given_back_and_limits_limit() {
-    assert_eq!(working_set(100, Some(40)), 60);
-    assert_eq!(working_set(100, Some(100)), 0);
-    assert_eq!(working_set(100, Some(101)), 100);
-    assert_eq!(working_set(100, None), 100);
+    assert_eq!(working_set(Some(100), Some(40)), Some(60));
+    assert_eq!(working_set(Some(100), Some(100)), Some(0));
+    assert_eq!(working_set(Some(100), Some(101)), Some(100));
+    assert_eq!(working_set(Some(100), None), Some(100));
+    assert_eq!(working_set(None, Some(40)), None);
+    // A counter of the kernel that went below 0.
+    assert_eq!(working_set(Some(u64::MAX - 4095), Some(40)), None);
     assert_eq!(memory_limit(67_108_864), Some(67_108_864));
     assert_eq!(memory_limit(9_223_372_036_854_771_712), None);
     assert_eq!(memory_limit(u64::MAX), None);
@@ -106,4 +115,21 @@ fn memory_is_what_cannot_be_given_back_and_limits_limit() {
     assert_eq!(cores(20_000, 100_000), Some(0.2));
     assert_eq!(cores(-1, 100_000), None);
     assert_eq!(cores(20_000, 0), None);
+}
+
+#[test]
+fn memory_is_held_against_the_nearest_bound() {
+    let check = |mem_limit, mem_ceiling, total, bound| {
+        let reading = Reading { mem_limit, mem_ceiling, ..reading(1) };
+        let sample = between(&reading, &reading, SECOND).unwrap();
+        assert_eq!(sample.mem_bound(total), bound);
+        assert_eq!(sample.mem_is_limited, Some(mem_limit.is_some()));
+    };
+    check(Some(1), Some(2), Some(3), Some(1));
+    check(None, Some(2), Some(3), Some(2));
+    check(None, None, Some(3), Some(3));
+    check(None, None, None, None);
+    let unknown = Origin { is_inspected: false, ..ORIGIN };
+    let sample = Sample::between(&reading(1), &reading(1), SECOND, unknown).unwrap();
+    assert_eq!(sample.mem_is_limited, None);
 }

@@ -175,14 +175,15 @@ async fn where_the_kernel_shows_nothing_the_engine_tells() {
     let mut bench = Bench::new().await;
     bench.add(1, ID);
     let base = now() - Duration::from_secs(3);
-    let read = |seconds, cpu_ns| used(base + Duration::from_secs(seconds), cpu_ns);
+    let read = |millis, cpu_ns| used(base + Duration::from_millis(millis), cpu_ns);
     bench.fake.set_stats(ID, read(0, 5_000_000_000));
     assert!(bench.round().await.is_empty());
-    bench.fake.set_stats(ID, read(2, 5_400_000_000));
+    bench.fake.set_stats(ID, read(400, 5_080_000_000));
     let sample = bench.round().await.remove(&1).unwrap();
     assert!(sample.is_from_api);
     assert!((sample.cpu_percent - 20.0).abs() < 1e-9, "{sample:?}");
-    assert_eq!(sample.at, base + Duration::from_secs(2), "the engine's own time");
+    assert_eq!(sample.at, base + Duration::from_millis(400), "the engine's own time");
+    assert_eq!((sample.mem_is_limited, sample.started_at), (Some(false), Some(at(0))));
     // The same answer again is no new sample, and one without a time is none.
     assert!(bench.round().await.is_empty());
     bench.fake.set_stats(ID, json!({"read": "0001-01-01T00:00:00Z"}));
@@ -197,7 +198,7 @@ async fn an_engine_with_a_wrong_clock_dates_no_sample_in_our_future_or_past() {
         let base = now() + wrong;
         bench.fake.set_stats(ID, used(base, 0));
         bench.round().await;
-        bench.fake.set_stats(ID, used(base + Duration::from_secs(1), 500_000_000));
+        bench.fake.set_stats(ID, used(base + Duration::from_millis(400), 200_000_000));
         let before = now();
         let sample = bench.round().await.remove(&1).unwrap();
         assert!((sample.cpu_percent - 50.0).abs() < 1e-9, "{sample:?}");
@@ -240,8 +241,52 @@ async fn without_inspections_statistics_are_still_asked_for() {
     bench.fake.refuse(&format!("/containers/{ID}/json").leak()[..]);
     bench.fake.set_stats(ID, used(at(0), 0));
     bench.round().await;
-    bench.fake.set_stats(ID, used(at(1), 1_000_000_000));
+    bench.fake.set_stats(ID, used(at(0) + Duration::from_millis(400), 200_000_000));
+    let sample = bench.round().await.remove(&1).unwrap();
+    assert_eq!(sample.mem_is_limited, None, "its limits are not known");
+}
+
+#[tokio::test]
+async fn an_engines_clock_that_was_set_by_seconds_makes_no_rate() {
+    let mut bench = Bench::new().await;
+    bench.add(1, ID);
+    bench.fake.set_stats(ID, used(at(0), 0));
+    bench.round().await;
+    bench.fake.set_stats(ID, used(at(3), 300_000_000));
+    assert!(bench.round().await.is_empty());
+    bench.fake.set_stats(ID, used(at(3) + Duration::from_millis(400), 500_000_000));
     assert_eq!(bench.round().await.len(), 1);
+}
+
+#[tokio::test]
+async fn many_inspections_that_hang_are_not_waited_for_in_one_round() {
+    let mut bench = Bench::new().await;
+    for id in 1..=40 {
+        let external_id = format!("{id:064x}");
+        bench.add(id, &external_id);
+        bench.fake.hang_at(&format!("/containers/{external_id}/json").leak()[..]);
+    }
+    bench.round().await;
+    let asked = bench.fake.calls("/json");
+    assert!((1..40).contains(&asked), "{asked}");
+}
+
+#[tokio::test]
+async fn an_inspection_that_hung_is_left_alone_for_a_while() {
+    let mut bench = Bench::new().await;
+    let healthy = ID.replace('4', "5");
+    bench.add(1, ID);
+    bench.add(2, &healthy);
+    let path = format!("/containers/{ID}/json");
+    bench.fake.hang_at(&path.clone().leak()[..]);
+    bench.round().await;
+    assert_eq!(bench.round().await.keys().collect::<Vec<_>>(), [&2]);
+    bench.round().await;
+    assert_eq!(bench.fake.calls(&path), 1);
+    // Another run is.
+    bench.change(1, |container| container.started_at = Some(at(1)));
+    bench.round().await;
+    assert_eq!(bench.fake.calls(&path), 2);
 }
 
 #[tokio::test]
