@@ -90,7 +90,7 @@ def until_told(receiver: Receiver, alert: dict[str, Any], *events: str) -> None:
 def test_a_stop_opens_one_alert_and_a_start_closes_it(
     docker: Docker, rest: Rest, alerts: Alerts, receiver: Receiver
 ) -> None:
-    name = docker.name("stopped")
+    name = docker.name("alert-stopped")
     container = docker.run(name)
     row = rest.until(name, state="running")["id"]
     docker.stop(container)
@@ -229,7 +229,7 @@ def test_a_failure_that_is_over_before_its_silence_is_never_told(
 def test_removing_the_container_ends_its_alert(
     docker: Docker, rest: Rest, alerts: Alerts, receiver: Receiver
 ) -> None:
-    name = docker.name("removed")
+    name = docker.name("alert-removed")
     container = docker.run(name)
     row = rest.until(name, state="running")["id"]
     docker.kill(container)
@@ -347,7 +347,7 @@ def assistant(request: pytest.FixtureRequest, noticed: System) -> Reader:
 @pytest.fixture(scope="module")
 def broken(docker: Docker, alerts: Alerts, rest: Rest) -> tuple[str, int]:
     """A container with one active alert."""
-    name = docker.name("told")
+    name = docker.name("alert-told")
     docker.shell(name, "echo 'fatal: disk quota' >&2; sleep 0.5; exit 3")
     row = rest.until(name, state="exited")["id"]
     alerts.until_only("container", row, status="active", alert_type="container_down")

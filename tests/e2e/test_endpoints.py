@@ -102,7 +102,7 @@ def refusal(answer: httpx.Response, code: str) -> str:
 
 
 def test_labels_declare_endpoints_and_every_option_is_applied(docker: Docker, rest: Rest) -> None:
-    name, port = docker.name("shop"), free_port()
+    name, port = docker.name("shop-watched"), free_port()
     labels = {
         "interval": "5s",
         "failure-threshold": "1",

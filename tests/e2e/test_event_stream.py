@@ -87,7 +87,7 @@ def test_an_id_that_cannot_be_resumed_is_answered_with_a_gap(rest: Rest, last: s
 @pytest.fixture(scope="module")
 def counting(docker: Docker, rest: Rest) -> int:
     """Counts for a while and ends; the id of its row."""
-    name = docker.name("counting")
+    name = docker.name("counting-live")
     docker.shell(name, "for i in 1 2 3 4 5 6; do echo tick $i; sleep 0.3; done; sleep 0.5; exit 0")
     return rest.until(name)["id"]
 
