@@ -21,7 +21,7 @@ const REAL: [&str; 17] = [
 /// Engines mount this into containers from their own folder.
 const ENGINES: &str = "/etc/hosts";
 /// Where the host's root may be mounted.
-const HOST_ROOTS: [&str; 2] = ["/host/root", "/host"];
+const HOST_ROOTS: [&str; 2] = ["/host/rootfs", "/host"];
 
 /// What is mounted, and what was measured of it.
 #[derive(Debug, Default)]

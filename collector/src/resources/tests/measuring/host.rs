@@ -53,12 +53,15 @@ fn in_a_container_the_mounted_root_is_the_host() {
     let own = "\
 1 0 0:99 / / rw - overlay overlay rw
 2 1 254:0 /var/lib/docker/containers/x/hosts /etc/hosts rw - ext4 /dev/vda rw
-3 1 254:0 / /host/root ro,rslave - ext4 /dev/vda rw
-4 3 8:1 / /host/root/srv ro - xfs /dev/sda1 rw
+3 1 254:0 / /host/rootfs ro,rslave - ext4 /dev/vda rw
+4 3 8:1 / /host/rootfs/srv ro - xfs /dev/sda1 rw
 5 1 8:2 /volumes/x /data rw - ext4 /dev/sdb1 rw
 ";
-    assert_eq!(chosen(own, ON_THE_HOST), pairs(&[("/", "/host/root"), ("/srv", "/host/root/srv")]));
-    let at_host = own.replace("/host/root", "/host");
+    assert_eq!(
+        chosen(own, ON_THE_HOST),
+        pairs(&[("/", "/host/rootfs"), ("/srv", "/host/rootfs/srv")])
+    );
+    let at_host = own.replace("/host/rootfs", "/host");
     assert_eq!(chosen(&at_host, ""), pairs(&[("/", "/host"), ("/srv", "/host/srv")]));
 }
 
