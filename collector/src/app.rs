@@ -23,6 +23,7 @@ use crate::containers::routes::Containers;
 use crate::containers::watch::{Periods, Watch, Watched};
 use crate::http::events::EventBus;
 use crate::http::{AppState, router};
+use crate::monitored::Monitored;
 use crate::net::Net;
 use crate::net::guard::Guard;
 use crate::net::tls::Trust;
@@ -33,8 +34,8 @@ use crate::store::retention::{Keep, Retention};
 use crate::store::{Lock, Store, Writer};
 use crate::tasks::{Backoff, Supervisor};
 use crate::{
-    alerts, certificates, containers, endpoints, heartbeats, notify, resources, runtime_rules,
-    signals,
+    alerts, certificates, containers, endpoints, heartbeats, insights, notify, resources,
+    runtime_rules, signals, status, updates,
 };
 
 const JOB_GRACE: Duration = Duration::from_secs(5);
@@ -105,6 +106,9 @@ impl Collector {
         };
         let heartbeats = heartbeats::start(&spine, &mut supervisor, settings, now).await?;
         let usage = resources::start(&spine, &mut supervisor, watched.docker.clone());
+        let docker = watched.docker.clone();
+        let updates =
+            updates::start(&spine, &mut supervisor, docker, config.updates.clone(), now).await?;
         let sources: Vec<Box<dyn signals::Source>> = vec![
             Box::new(containers::rules::Rules {
                 runtime: runtime.clone(),
@@ -115,10 +119,23 @@ impl Collector {
             Box::new(heartbeats::rules::Rules { heartbeats: heartbeats.clone() }),
             Box::new(certificates::rules::Rules),
             Box::new(resources::rules::Rules),
+            Box::new(insights::rules::Rules { runtime: runtime.clone() }),
+            Box::new(updates::rules::Rules),
         ];
+        insights::start(&spine, &mut supervisor);
         let alerts = alerts::start(&spine, &mut supervisor, sources);
         let notifications =
             notify::start(&spine, &mut supervisor, &config.notify, config.edition, heard)?;
+        let monitored = Arc::new(Monitored { runtime: runtime.clone() });
+        let settings = status::Settings {
+            base_url: config.base_url.clone(),
+            organisation_name: config.organisation_name.clone(),
+            trusted_proxies: config.trusted_proxies.clone(),
+            edition: config.edition,
+        };
+        let post = notifications.post();
+        let status =
+            status::start(&spine, &mut supervisor, monitored, post, settings, drain.clone(), now);
         let state = AppState {
             store,
             events,
@@ -130,6 +147,8 @@ impl Collector {
             alerts,
             usage,
             notifications,
+            status,
+            updates,
             problems: spine.problems,
             jobs: supervisor.statuses(),
             edition: config.edition,
@@ -166,6 +185,8 @@ pub fn keeps() -> Vec<Keep> {
         .chain(alerts::KEEPS)
         .chain(resources::sql::KEEPS)
         .chain(notify::KEEPS)
+        .chain(status::KEEPS)
+        .chain(updates::sql::KEEPS)
         .collect()
 }
 

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Parser;
 use ipnet::IpNet;
@@ -16,11 +17,14 @@ use maintenant_serve::tls::TlsFiles;
 
 use crate::docker::{DEFAULT_HOST, Host};
 use crate::endpoints::{self, file::Declarations};
-use crate::notify;
 use crate::notify::post::{Smtp, SmtpTls};
+use crate::{notify, updates};
 
 /// A container that is down for longer is an alert, whatever is asked for.
 pub const LONGEST_DOWN: SignedDuration = SignedDuration::from_hours(24);
+/// Registries are other people's.
+const SHORTEST_UPDATES: Duration = Duration::from_mins(5);
+const LONGEST_UPDATES: Duration = Duration::from_hours(24 * 30);
 
 /// Watches Docker and serves what it sees as REST under /api/v1.
 #[derive(Debug, Parser)]
@@ -96,6 +100,13 @@ pub struct CollectorArgs {
     #[arg(default_value = "false", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     pub allow_private_webhooks: String,
+    /// From one look for newer images to the next, 0 or off for none
+    #[arg(long, env = "MAINTENANT_UPDATE_INTERVAL", value_name = "DURATION", global = true)]
+    #[arg(default_value = "24h")]
+    pub update_interval: String,
+    /// Folder of Docker's config.json, for logins at registries [default: ~/.docker]
+    #[arg(long, env = "DOCKER_CONFIG", value_name = "FOLDER", global = true)]
+    pub docker_config: Option<PathBuf>,
     #[command(flatten)]
     pub smtp: SmtpArgs,
     /// community or extended
@@ -187,6 +198,7 @@ pub struct Config {
     pub base_url: String,
     /// How messages are sent.
     pub notify: notify::Settings,
+    pub updates: updates::Settings,
     pub edition: Edition,
     pub organisation_name: String,
 }
@@ -295,6 +307,10 @@ impl CollectorArgs {
             ),
             base_url: listen.base_url.to_string().trim_end_matches('/').to_owned(),
             notify,
+            updates: updates::Settings {
+                interval: update_interval(&self.update_interval, faults),
+                docker_config: docker_config(self.docker_config.as_deref()),
+            },
             docker: docker(self, faults),
             container_down_after: down_after(&self.container_down_after, faults),
             edition: faults.or(Edition::Community, "MAINTENANT_EDITION", edition),
@@ -355,6 +371,30 @@ fn down_after(text: &str, faults: &mut Faults) -> SignedDuration {
     faults.or(SignedDuration::ZERO, "MAINTENANT_CONTAINER_DOWN_AFTER", parsed)
 }
 
+/// `None` for none at all.
+fn update_interval(text: &str, faults: &mut Faults) -> Option<Duration> {
+    if matches!(text.trim(), "0" | "off") {
+        return None;
+    }
+    let parsed = settings::duration(text).and_then(|interval| {
+        let fault = || {
+            let (least, most) =
+                (SHORTEST_UPDATES.as_secs() / 60, LONGEST_UPDATES.as_secs() / 86_400);
+            format!("`{text}`: use {least} minutes to {most} days, or 0 for none")
+        };
+        let is_none = interval.is_zero();
+        let fits = (SHORTEST_UPDATES..=LONGEST_UPDATES).contains(&interval);
+        if is_none || fits { Ok(Some(interval).filter(|_| fits)) } else { Err(fault()) }
+    });
+    faults.or(None, "MAINTENANT_UPDATE_INTERVAL", parsed)
+}
+
+fn docker_config(folder: Option<&Path>) -> Option<PathBuf> {
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    let usual = || std::env::home_dir().map(|home| home.join(".docker"));
+    Some(folder.map(Path::to_owned).or_else(usual)?.join("config.json"))
+}
+
 fn docker(args: &CollectorArgs, faults: &mut Faults) -> Option<Host> {
     match args.runtime.as_str() {
         "none" => return None,
@@ -410,6 +450,7 @@ mod tests {
             "--smtp-tls=ssl",
             "--smtp-username=me",
             "--smtp-from=nobody",
+            "--update-interval=10s",
         ]);
         for name in [
             "MAINTENANT_ADDR",
@@ -427,6 +468,7 @@ mod tests {
             "MAINTENANT_SMTP_TLS",
             "MAINTENANT_SMTP_USERNAME",
             "MAINTENANT_SMTP_FROM",
+            "MAINTENANT_UPDATE_INTERVAL",
         ] {
             assert!(text.contains(name), "{name} is missing from: {text}");
         }

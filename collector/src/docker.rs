@@ -9,6 +9,7 @@
 //! | `GET /containers/{id}/json`  | exit code, health, restarts; without it, what lists say |
 //! | `GET /containers/{id}/logs`  | logs, and the last lines before an end                 |
 //! | `GET /containers/{id}/stats` | what it uses, where its control group cannot be read   |
+//! | `GET /images/{id}/json`      | what registries call the image that runs               |
 //!
 //! All are reads, so the program works behind a proxy that lets exactly these pass.
 //!
@@ -28,7 +29,7 @@ use jiff::Timestamp;
 use maintenant_api::containers::Health;
 use maintenant_api::wire::null_as_default;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 pub const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
@@ -253,6 +254,13 @@ impl Docker {
         tokio::time::timeout(INSPECT_DEADLINE, inspection).await.unwrap_or(Err(DockerError::Hung))
     }
 
+    /// The image of that id.
+    pub async fn image(&self, id: &str) -> Result<Image, DockerError> {
+        let bare = checked(id.strip_prefix("sha256:").unwrap_or(id))?;
+        let image = self.json(format!("{}/images/{bare}/json", self.version));
+        tokio::time::timeout(INSPECT_DEADLINE, image).await.unwrap_or(Err(DockerError::Hung))
+    }
+
     /// What one container has used so far. Engines that know no `one-shot` take two seconds to tell.
     pub async fn stats(&self, id: &str) -> Result<Stats, DockerError> {
         let (version, id) = (&self.version, checked(id)?);
@@ -419,8 +427,8 @@ pub struct Listed {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A container in `GET /containers/{id}/json`. Environment, command and mounts are not read: they
-/// hold secrets that must not get any further.
+/// A container in `GET /containers/{id}/json`. Environment and command are not read: they hold secrets
+/// that must not get any further. Of mounts one answer is kept, see [`EngineSocket`].
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "PascalCase")]
 pub struct Inspected {
@@ -429,6 +437,9 @@ pub struct Inspected {
     pub name: String,
     #[serde(deserialize_with = "null_as_default")]
     pub created: String,
+    /// Id of its image.
+    #[serde(deserialize_with = "null_as_default")]
+    pub image: String,
     #[serde(deserialize_with = "null_as_default")]
     pub restart_count: i64,
     #[serde(deserialize_with = "null_as_default")]
@@ -437,6 +448,8 @@ pub struct Inspected {
     pub config: InspectedConfig,
     #[serde(deserialize_with = "null_as_default")]
     pub host_config: InspectedHostConfig,
+    #[serde(deserialize_with = "null_as_default")]
+    pub mounts: EngineSocket,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -481,6 +494,12 @@ pub struct InspectedConfig {
     pub stop_signal: String,
     #[serde(deserialize_with = "null_as_default")]
     pub healthcheck: InspectedHealthcheck,
+    /// `name`, `uid`, either with `:group`; empty is root.
+    #[serde(deserialize_with = "null_as_default")]
+    pub user: String,
+    /// By port, as `5432/tcp`.
+    #[serde(deserialize_with = "null_as_default")]
+    pub exposed_ports: BTreeMap<String, serde_json::Value>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -509,6 +528,68 @@ pub struct InspectedHostConfig {
     pub cpu_quota: i64,
     #[serde(deserialize_with = "null_as_default")]
     pub cpu_period: i64,
+    /// The cores it may use, such as `0-2`; empty for all.
+    #[serde(deserialize_with = "null_as_default")]
+    pub cpuset_cpus: String,
+    #[serde(deserialize_with = "null_as_default")]
+    pub privileged: bool,
+    #[serde(deserialize_with = "null_as_default")]
+    pub cap_add: Vec<String>,
+    /// By the container's port, as `5432/tcp`.
+    #[serde(deserialize_with = "null_as_default")]
+    pub port_bindings: BTreeMap<String, Option<Vec<InspectedPortBinding>>>,
+    /// All exposed ports, on all interfaces.
+    #[serde(deserialize_with = "null_as_default")]
+    pub publish_all_ports: bool,
+    #[serde(deserialize_with = "null_as_default")]
+    pub binds: EngineSocket,
+    #[serde(deserialize_with = "null_as_default")]
+    pub mounts: EngineSocket,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct InspectedPortBinding {
+    /// Empty for all interfaces.
+    #[serde(deserialize_with = "null_as_default")]
+    pub host_ip: String,
+    /// Empty for any free one.
+    #[serde(deserialize_with = "null_as_default")]
+    pub host_port: String,
+}
+
+/// Whether the socket of an engine is among what is mounted. Nothing else of mounts is kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct EngineSocket(pub bool);
+
+impl<'de> Deserialize<'de> for EngineSocket {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Mounted {
+            /// `source:target`, with or without `:options`
+            Bind(String),
+            Mount {
+                #[serde(rename = "Source")]
+                source: String,
+            },
+            Other(IgnoredAny),
+        }
+        let mounted = Vec::<Mounted>::deserialize(deserializer)?;
+        Ok(Self(mounted.iter().any(|mounted| match mounted {
+            Mounted::Bind(bind) => is_engine_socket(bind.split(':').next().unwrap_or_default()),
+            Mounted::Mount { source } => is_engine_socket(source),
+            Mounted::Other(_) => false,
+        })))
+    }
+}
+
+/// By the names that engines give it, or the folder in which it is.
+fn is_engine_socket(source: &str) -> bool {
+    let source = source.trim_end_matches('/');
+    let name = source.rsplit('/').next().unwrap_or_default();
+    matches!(name, "docker.sock" | "podman.sock" | "containerd.sock" | "crio.sock")
+        || matches!(source, "/run" | "/var/run" | "/run/podman" | "/run/containerd")
 }
 
 impl InspectedHostConfig {
@@ -529,6 +610,21 @@ pub struct InspectedRestartPolicy {
     pub name: String,
     #[serde(deserialize_with = "null_as_default")]
     pub maximum_retry_count: i64,
+}
+
+/// An image in `GET /images/{id}/json`. Its configuration is not read.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub struct Image {
+    /// `repository@digest`, for every repository that it was pulled from or pushed to.
+    #[serde(deserialize_with = "null_as_default")]
+    pub repo_digests: Vec<String>,
+    #[serde(deserialize_with = "null_as_default")]
+    pub os: String,
+    #[serde(deserialize_with = "null_as_default")]
+    pub architecture: String,
+    #[serde(deserialize_with = "null_as_default")]
+    pub variant: String,
 }
 
 /// What a container has used since its start: `GET /containers/{id}/stats`. What an engine does not
@@ -697,6 +793,26 @@ mod tests {
         let list = r#"[{"Id":"abc","Names":null,"State":"stopping-soon","Labels":null,"Ports":[{"Type":"quic"}]}]"#;
         let listed: Vec<Listed> = serde_json::from_str(list).unwrap();
         assert_eq!(listed[0].state, "stopping-soon");
+    }
+
+    #[test]
+    fn of_mounts_it_is_known_only_whether_an_engines_socket_is_among_them() {
+        let check = |mounts: &str, expected: bool| {
+            let read: EngineSocket = serde_json::from_str(mounts).unwrap();
+            assert_eq!(read, EngineSocket(expected), "{mounts}");
+        };
+        check("[]", false);
+        check(r#"["/srv/data:/data:ro","/var/run/docker.sock:/var/run/docker.sock:ro"]"#, true);
+        check(r#"["/srv/docker.sock.d:/data"]"#, false);
+        check(r#"["data:/var/run/docker.sock"]"#, false);
+        check(r#"["/var/run:/var/run:ro"]"#, true);
+        check(r#"[{"Type":"bind","Source":"/run/user/1000/podman/podman.sock"}]"#, true);
+        check(r#"[{"Type":"bind","Source":"/run/docker.sock","Target":"/d"}]"#, true);
+        check(r#"[{"Type":"volume","Name":"data"},7,null]"#, false);
+        let body = r#"{"Mounts":null,"HostConfig":{"Binds":null,"Mounts":null,"CapAdd":null,
+            "PortBindings":{"80/tcp":null}},"Config":{"User":null,"ExposedPorts":{"80/tcp":{}}}}"#;
+        let read: Inspected = serde_json::from_str(body).unwrap();
+        assert_eq!(read.mounts, EngineSocket(false));
     }
 
     #[test]

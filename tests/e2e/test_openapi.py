@@ -26,6 +26,7 @@ SUBJECTS = [
     "heartbeats",
     "notifications",
     "resources",
+    "security",
     "system",
 ]
 

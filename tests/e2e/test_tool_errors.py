@@ -8,12 +8,15 @@ from support.rest import Rest
 
 TOOLS = [
     "acknowledge_alert",
+    "create_incident",
+    "create_maintenance",
     "get_container",
     "get_container_logs",
     "get_endpoint_history",
     "get_health",
     "get_resources",
     "get_top_consumers",
+    "get_updates",
     "list_alerts",
     "list_certificates",
     "list_containers",
@@ -21,6 +24,7 @@ TOOLS = [
     "list_heartbeats",
     "pause_monitor",
     "resume_monitor",
+    "update_incident",
 ]
 
 

@@ -30,7 +30,7 @@ impl Mute {
 pub type Provider = fn(&Connection, now: Timestamp) -> rusqlite::Result<Vec<Mute>>;
 
 /// All kinds there are.
-const PROVIDERS: &[Provider] = &[silences::mutes];
+const PROVIDERS: &[Provider] = &[silences::mutes, crate::status::maintenance::mutes];
 
 /// Everything that keeps alerts quiet now.
 pub fn in_force(db: &Connection, now: Timestamp) -> rusqlite::Result<Vec<Mute>> {

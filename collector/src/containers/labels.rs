@@ -28,7 +28,8 @@ pub struct Labels {
 }
 
 /// Beginnings of the labels that are kept as written.
-const WATCHED: [&str; 3] = [SEVERITY, "maintenant.endpoint.", "maintenant.tls."];
+const WATCHED: [&str; 4] =
+    [SEVERITY, "maintenant.endpoint.", "maintenant.tls.", "maintenant.update."];
 /// How severe whatever happens to the container is.
 pub const SEVERITY: &str = "maintenant.alert.severity";
 /// With more of these labels none is kept.

@@ -8,6 +8,7 @@
 //! states say what was, and every answer calls them *unknown*.
 
 pub mod deletions;
+pub mod exposure;
 pub mod inventory;
 mod known;
 pub mod labels;

@@ -5,6 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 use maintenant_api::containers::{ExitReason, Health, ObservedBy, State};
 
+use super::exposure::Exposure;
 use super::labels::Labels;
 
 /// A signal sent through Docker explains an end within this time: stop time-outs are rarely longer.
@@ -47,9 +48,21 @@ pub struct Facts {
     pub restart_count: i64,
     /// The engine's words when it could not run the container.
     pub error_detail: String,
+    /// What is dangerous about it; `None` while it was not inspected.
+    pub exposure: Option<Exposure>,
 }
 
 impl Facts {
+    /// These, as they follow what was known: a danger lasts since it was first seen, and what is not
+    /// told now is as it was.
+    fn after(&self, before: &Self) -> Self {
+        let exposure = match (&self.exposure, &before.exposure) {
+            (Some(now), Some(before)) => Some(now.after(before)),
+            (now, before) => now.clone().or_else(|| before.clone()),
+        };
+        Self { exposure, ..self.clone() }
+    }
+
     /// Compose project, service and number, else the name. It outlives Docker's id.
     pub fn identity(&self) -> String {
         match &self.labels.compose {
@@ -284,7 +297,7 @@ fn resting_state(exit: Exit, policy: RestartPolicy) -> State {
 /// before facts: an end told without knowing the restart policy is corrected here.
 pub fn learn(container: &Container, facts: &Facts) -> (Container, Option<Transition>) {
     let mut next = container.clone();
-    next.facts = facts.clone();
+    next.facts = facts.after(&container.facts);
     next.identity = facts.identity();
     let was_unknown = container.facts.restart_policy == RestartPolicy::Unknown;
     let (Some(exit), Some(id), true) = (container.exit, container.pending.end, was_unknown) else {
@@ -312,7 +325,7 @@ pub fn compare(
 ) -> (Container, Option<Transition>) {
     let mut next = container.clone();
     next.external_id.clone_from(&seen.external_id);
-    next.facts = seen.facts.clone();
+    next.facts = seen.facts.after(&container.facts);
     next.identity = seen.facts.identity();
     next.archived_at = None;
     next.started_at = seen.started_at.or(container.started_at);

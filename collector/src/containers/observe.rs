@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use maintenant_api::containers::{Health, State};
 
+use super::exposure::Exposure;
 use super::labels::Labels;
 use super::model::{Facts, Observation, RestartPolicy, Seen};
 use crate::docker::{self, Event, Inspected, Listed};
@@ -66,6 +67,7 @@ fn no_facts(labels: Labels) -> Facts {
         stop_signal: SIGTERM,
         restart_count: 0,
         error_detail: String::new(),
+        exposure: None,
     }
 }
 
@@ -96,6 +98,7 @@ pub fn seen(inspected: &Inspected, now: Timestamp) -> Seen {
             },
             restart_count: inspected.restart_count,
             error_detail: state.error.clone(),
+            exposure: Some(Exposure::of(inspected, now)),
             ..no_facts(Labels::read(&inspected.config.labels))
         },
         state: state_of(&state.status, state.running),

@@ -106,8 +106,10 @@ async fn list_containers(
         if state.is_some_and(|state| state != item.state.as_str()) {
             continue;
         }
-        item.security_insight_count = Some(0);
-        item.security_highest_severity = Some(None);
+        if let Some((count, worst)) = container.risk_counts() {
+            item.security_insight_count = Some(count);
+            item.security_highest_severity = Some(worst.map(|worst| worst.as_str().to_owned()));
+        }
         list.total += 1;
         list.archived_count += i64::from(item.archived);
         let place = *places.entry(name).or_insert(list.groups.len());
@@ -401,6 +403,13 @@ impl AppState {
         }
         let stored = self.store.read(move |db| sql::find(db, id)).await?;
         stored.map(Arc::new).ok_or(ApiError::ContainerNotFound(id))
+    }
+
+    /// Containers that are there, by name.
+    pub(crate) fn live_containers(&self) -> Vec<Arc<Container>> {
+        let Watched { inventory, deletions, .. } = &self.containers.watched;
+        let live = inventory.borrow().containers.clone();
+        live.iter().filter(|container| !deletions.contains(container.id)).cloned().collect()
     }
 
     fn docker(&self) -> Result<Docker, ApiError> {

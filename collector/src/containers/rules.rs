@@ -67,13 +67,7 @@ impl Source for Rules {
     }
 
     fn exists(&self, db: &Connection, entity: &Entity) -> rusqlite::Result<bool> {
-        let is_watched = db
-            .prepare_cached(
-                "SELECT 1 FROM containers
-                 WHERE id = ?1 AND archived_at IS NULL AND NOT is_ignored",
-            )?
-            .exists([entity.id])?;
-        Ok(is_watched && self.runtime.get().name != NOTHING)
+        Ok(sql::is_watched(db, entity.id)? && self.runtime.get().name != NOTHING)
     }
 }
 

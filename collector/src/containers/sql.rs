@@ -6,6 +6,7 @@ use maintenant_api::containers::{ExitReason, Health, ObservedBy, State};
 use rusqlite::types::Type;
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, named_params};
 
+use super::exposure::Exposure;
 use super::labels::{self, Compose, Labels};
 use super::model::{Container, Exit, Facts, Pending, RestartPolicy, Transition, is_up};
 use crate::store::retention::Keep;
@@ -101,14 +102,15 @@ fn save_container(tx: &Connection, container: &Container) -> rusqlite::Result<()
              compose_project, compose_service, compose_working_dir, custom_group, is_ignored,
              alert_severity, restart_threshold, alert_channels, watched_labels, restart_policy,
              restart_limit, stop_signal, restart_count, exit_code, exit_signal, exit_reason, oom_killed,
-             error_detail, started_at, finished_at, first_seen_at, last_state_change_at, archived_at
+             error_detail, started_at, finished_at, first_seen_at, last_state_change_at, archived_at,
+             exposure
          ) VALUES (
              :id, :identity, :external_id, :name, :image, :state, :health, :has_health_check,
              :compose_project, :compose_service, :compose_working_dir, :custom_group, :is_ignored,
              :alert_severity, :restart_threshold, :alert_channels, :watched_labels, :restart_policy,
              :restart_limit, :stop_signal, :restart_count, :exit_code, :exit_signal, :exit_reason, :oom_killed,
              :error_detail, :started_at, :finished_at, :first_seen_at, :last_state_change_at,
-             :archived_at
+             :archived_at, :exposure
          ) ON CONFLICT (id) DO UPDATE SET
              identity = excluded.identity, external_id = excluded.external_id,
              name = excluded.name, image = excluded.image, state = excluded.state,
@@ -128,7 +130,7 @@ fn save_container(tx: &Connection, container: &Container) -> rusqlite::Result<()
              oom_killed = excluded.oom_killed, error_detail = excluded.error_detail,
              started_at = excluded.started_at, finished_at = excluded.finished_at,
              last_state_change_at = excluded.last_state_change_at,
-             archived_at = excluded.archived_at",
+             archived_at = excluded.archived_at, exposure = excluded.exposure",
     )?
     .execute(named_params! {
         ":id": container.id,
@@ -162,6 +164,7 @@ fn save_container(tx: &Connection, container: &Container) -> rusqlite::Result<()
         ":first_seen_at": container.first_seen_at.as_millisecond(),
         ":last_state_change_at": container.last_state_change_at.as_millisecond(),
         ":archived_at": container.archived_at.map(Timestamp::as_millisecond),
+        ":exposure": facts.exposure.as_ref().map(Exposure::to_json),
     })
     .map(drop)
 }
@@ -401,6 +404,25 @@ pub fn list_watched(connection: &Connection) -> rusqlite::Result<Vec<Container>>
         .collect()
 }
 
+/// What is dangerous about containers that are there and not ignored; `None` of one never inspected.
+pub fn list_exposures(connection: &Connection) -> rusqlite::Result<Vec<(i64, Option<Exposure>)>> {
+    connection
+        .prepare_cached(
+            "SELECT id, exposure FROM containers WHERE archived_at IS NULL AND NOT is_ignored",
+        )?
+        .query_map([], |row| Ok((row.get("id")?, exposure(row)?)))?
+        .collect()
+}
+
+/// Whether it is there and not ignored.
+pub fn is_watched(connection: &Connection, id: i64) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT 1 FROM containers WHERE id = ?1 AND archived_at IS NULL AND NOT is_ignored",
+        )?
+        .exists([id])
+}
+
 /// Ids of all containers that are there.
 pub fn list_ids(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
     connection
@@ -558,6 +580,7 @@ fn container(row: &Row<'_>) -> rusqlite::Result<Container> {
             stop_signal: row.get("stop_signal")?,
             restart_count: row.get("restart_count")?,
             error_detail: text("error_detail")?,
+            exposure: exposure(row)?,
         },
         state: word(row, "state", State::parse)?.unwrap_or(State::Exited),
         health: word(row, "health", Health::parse)?,
@@ -598,6 +621,11 @@ fn observed_by(row: &Row<'_>) -> rusqlite::Result<ObservedBy> {
         "event" => ObservedBy::Event,
         _ => ObservedBy::Resync,
     })
+}
+
+fn exposure(row: &Row<'_>) -> rusqlite::Result<Option<Exposure>> {
+    let json: Option<String> = row.get("exposure")?;
+    Ok(json.and_then(|json| Exposure::from_json(&json)))
 }
 
 fn exit(row: &Row<'_>) -> rusqlite::Result<Option<Exit>> {

@@ -1,5 +1,6 @@
 //! The REST API: one router, one set of layers.
 
+pub mod clients;
 pub mod error;
 pub mod events;
 pub mod extract;
@@ -33,8 +34,10 @@ use crate::notify::routes::Notifications;
 use crate::problems::Problems;
 use crate::resources::usage::Usage;
 use crate::runtime::RuntimeState;
+use crate::status::Status;
 use crate::store::Store;
 use crate::tasks::JobStatuses;
+use crate::updates::Updates;
 use events::EventBus;
 
 /// A request that is not a stream is answered within this time.
@@ -54,6 +57,8 @@ pub struct AppState {
     pub alerts: Alerts,
     pub usage: Usage,
     pub notifications: Notifications,
+    pub updates: Updates,
+    pub status: Status,
     pub problems: Problems,
     pub jobs: JobStatuses,
     pub edition: Edition,
@@ -71,10 +76,14 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(crate::certificates::routes::routes())
         .merge(crate::alerts::routes::routes())
         .merge(crate::resources::routes::routes())
-        .merge(crate::notify::routes::routes());
+        .merge(crate::notify::routes::routes())
+        .merge(crate::insights::routes::routes())
+        .merge(crate::updates::routes::routes())
+        .merge(crate::status::routes::routes());
     OpenApiRouter::with_openapi(openapi::frame())
         .nest("/api/v1", dimensions)
         .merge(crate::heartbeats::routes::pings())
+        .merge(crate::status::public::routes())
 }
 
 /// The OpenAPI document of the routes.
@@ -117,7 +126,10 @@ async fn wrong_method(request: Request) -> Response {
 
 async fn in_time(request: Request, next: Next) -> Response {
     let path = request.uri().path();
-    if path.ends_with("/containers/events") || path.ends_with("/logs/stream") {
+    if path.ends_with("/containers/events")
+        || path.ends_with("/logs/stream")
+        || path == "/status/events"
+    {
         return next.run(request).await;
     }
     tokio::time::timeout(REQUEST_DEADLINE, next.run(request)).await.unwrap_or_else(|_| {
@@ -126,10 +138,13 @@ async fn in_time(request: Request, next: Next) -> Response {
     })
 }
 
-/// `/api/v1/health` is for anyone, and so are pings: their address is their secret. `/status*` joins
-/// them when it exists.
+/// `/api/v1/health` and the status page are for anyone, and so are pings: their address is their
+/// secret.
 fn is_public(path: &str) -> bool {
-    path == "/api/v1/health" || path.starts_with("/ping/")
+    path == "/api/v1/health"
+        || path == "/status"
+        || path.starts_with("/status/")
+        || path.starts_with("/ping/")
 }
 
 async fn authorized(State(access): State<Access>, request: Request, next: Next) -> Response {

@@ -12,6 +12,7 @@ use tower::ServiceExt;
 use super::*;
 use crate::containers::deletions::Deletions;
 use crate::containers::inventory::Inventory;
+use crate::containers::model::Container;
 use crate::containers::watch::Watched;
 use crate::net::Net;
 use crate::net::guard::Guard;
@@ -19,7 +20,7 @@ use crate::net::tls::Trust;
 use crate::runtime::Runtime;
 use crate::spine::Spine;
 use crate::tasks::Supervisor;
-use crate::{alerts, certificates, endpoints, heartbeats, notify};
+use crate::{alerts, certificates, endpoints, heartbeats, notify, updates};
 
 pub(crate) struct Api {
     router: Router,
@@ -37,13 +38,22 @@ pub(crate) struct Answer {
 }
 
 pub(crate) async fn api(token: Option<&str>, origins: &[&str]) -> Api {
+    api_with(token, origins, Vec::new()).await
+}
+
+/// With these containers watched.
+pub(crate) async fn api_of(containers: Vec<Arc<Container>>) -> Api {
+    api_with(None, &[], containers).await
+}
+
+async fn api_with(token: Option<&str>, origins: &[&str], containers: Vec<Arc<Container>>) -> Api {
     let folder = tempfile::tempdir().unwrap();
     let (store, _) = Store::open(&folder.path().join("m.db")).unwrap();
     let now = jiff::Timestamp::from_second(1_000_000).unwrap();
     let runtime = RuntimeState::new(Runtime::new("docker", now));
     let events = EventBus::new(now);
     let watched = Watched {
-        inventory: tokio::sync::watch::channel(Inventory::default()).1,
+        inventory: tokio::sync::watch::channel(Inventory::new(containers)).1,
         docker: tokio::sync::watch::channel(None).1,
         deletions: Deletions::default(),
     };
@@ -68,6 +78,9 @@ pub(crate) async fn api(token: Option<&str>, origins: &[&str]) -> Api {
     let settings = notify::Settings::default();
     let heard = spine.events.subscribe(None).receiver;
     let notifications = notify::start(&spine, &mut supervisor, &settings, edition, heard).unwrap();
+    let docker = watched.docker.clone();
+    let settings = updates::Settings::default();
+    let updates = updates::start(&spine, &mut supervisor, docker, settings, now).await.unwrap();
     let state = AppState {
         store: store.clone(),
         events: events.clone(),
@@ -79,6 +92,8 @@ pub(crate) async fn api(token: Option<&str>, origins: &[&str]) -> Api {
         alerts,
         usage: Usage::new(spine.clone()),
         notifications,
+        status: crate::status::tests::idle(&store, &runtime, now),
+        updates,
         problems: spine.problems,
         jobs: JobStatuses::default(),
         edition,

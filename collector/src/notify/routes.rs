@@ -58,6 +58,11 @@ impl Notifications {
         Self(Arc::new(Inner { store, events, post, bell, edition }))
     }
 
+    /// What sends, for others who have something to send.
+    pub fn post(&self) -> Arc<Post> {
+        self.0.post.clone()
+    }
+
     /// Whether e-mail can be sent.
     pub fn has_mail(&self) -> bool {
         self.0.post.has_mail()

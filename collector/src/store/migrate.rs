@@ -11,6 +11,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_alerts.sql"),
     include_str!("migrations/0007_notify.sql"),
     include_str!("migrations/0008_resources.sql"),
+    include_str!("migrations/0009_updates.sql"),
+    include_str!("migrations/0010_status.sql"),
+    include_str!("migrations/0011_insights.sql"),
 ];
 
 /// Why the schema cannot be brought up to date.

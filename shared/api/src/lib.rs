@@ -14,10 +14,13 @@ pub mod endpoints;
 pub mod error;
 pub mod health;
 pub mod heartbeats;
+pub mod insights;
 pub mod monitors;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 pub mod resources;
+pub mod status;
+pub mod updates;
 pub mod wire;
 
 pub use jiff::Timestamp;

@@ -8,8 +8,8 @@ use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::{RefOr, Required};
 
 use crate::{
-    alerts, certificates, channels, containers, endpoints, error, health, heartbeats, monitors,
-    resources,
+    alerts, certificates, channels, containers, endpoints, error, health, heartbeats, insights,
+    monitors, resources, status, updates,
 };
 
 /// The schema of `T` as it is written, with its named parts under `#/components/schemas`.
@@ -153,6 +153,9 @@ bodies![
     heartbeats::HeartbeatList,
     heartbeats::PingList,
     heartbeats::Pong,
+    insights::ContainerInsights,
+    insights::InsightList,
+    insights::InsightSummary,
     monitors::ConfigProblemList,
     monitors::DailyUptime,
     resources::HostAlerts,
@@ -164,6 +167,30 @@ bodies![
     resources::ResourceSample,
     resources::ResourceSummary,
     resources::TopConsumers,
+    status::Component,
+    status::ComponentInput,
+    status::Incident,
+    status::IncidentInput,
+    status::IncidentList,
+    status::IncidentUpdate,
+    status::IncidentUpdateInput,
+    status::Maintenance,
+    status::MaintenanceInput,
+    status::PublicStatus,
+    status::SubscribeInput,
+    status::Subscribed,
+    status::SubscriberList,
+    updates::Exclusion,
+    updates::ExclusionInput,
+    updates::ExclusionList,
+    updates::Pin,
+    updates::PinInput,
+    updates::Scan,
+    updates::ScanStarted,
+    updates::UpdateDetail,
+    updates::UpdateDryRun,
+    updates::UpdateList,
+    updates::UpdateSummary,
 ];
 
 queries![
@@ -183,4 +210,7 @@ queries![
     monitors::PageQuery,
     resources::HistoryQuery,
     resources::TopQuery,
+    status::IncidentQuery,
+    status::MaintenanceQuery,
+    updates::UpdateListQuery,
 ];

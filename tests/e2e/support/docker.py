@@ -84,8 +84,11 @@ class Docker:
         log_driver: str | None = None,
         network: str | None = None,
         cpus: float = 0,
+        user: str | None = None,
+        host_config: dict[str, Any] | None = None,
     ) -> str:
-        """Creates a container and returns its id. Without a command it sleeps."""
+        """Creates a container and returns its id. Without a command it sleeps. What is in
+        `host_config`, in the Engine API's words, comes last."""
         second = 1_000_000_000
         body: dict[str, Any] = {
             "Image": self.image,
@@ -99,6 +102,9 @@ class Docker:
                 "NetworkMode": network or self.network or "default",
             },
         }
+        body["HostConfig"].update(host_config or {})
+        if user is not None:
+            body["User"] = user
         if healthcheck:
             body["Healthcheck"] = {
                 "Test": ["CMD", *healthcheck],

@@ -22,7 +22,9 @@ def clean_environment(**settings: str) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith(("MAINTENANT_", "DOCKER_")) and not name.lower().endswith("_proxy")
     }
-    return {**kept, "MAINTENANT_LOG_FORMAT": "json", **settings}
+    # Several collectors watch one engine; only those that are tried on it look for updates.
+    own = {"MAINTENANT_LOG_FORMAT": "json", "MAINTENANT_UPDATE_INTERVAL": "off"}
+    return {**kept, **own, **settings}
 
 
 class Program:

@@ -15,6 +15,7 @@ DOCUMENTED = (
     "/containers/{id}/json",
     "/containers/{id}/logs",
     "/containers/{id}/stats",
+    "/images/{id}/json",
 )
 _VERSION = re.compile(r"^/v1\.\d+(?=/)")
 _REFUSAL = b'{"message":"forbidden by the socket proxy"}\n'

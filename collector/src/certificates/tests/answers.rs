@@ -78,6 +78,11 @@ async fn api() -> Api {
     let settings = notify::Settings::default();
     let heard = spine.events.subscribe(None).receiver;
     let notifications = notify::start(&spine, &mut supervisor, &settings, edition, heard).unwrap();
+    let docker = watched.docker.clone();
+    let settings = crate::updates::Settings::default();
+    let updates =
+        crate::updates::start(&spine, &mut supervisor, docker, settings, now).await.unwrap();
+    let status = crate::status::tests::idle(&store, &runtime, now);
     let state = AppState {
         store,
         events: events.clone(),
@@ -89,6 +94,8 @@ async fn api() -> Api {
         alerts,
         usage: crate::resources::usage::Usage::new(spine.clone()),
         notifications,
+        status,
+        updates,
         problems: spine.problems.clone(),
         jobs: JobStatuses::default(),
         edition,
@@ -357,6 +364,7 @@ fn labelled(value: &str) -> crate::containers::model::Container {
         stop_signal: 15,
         restart_count: 0,
         error_detail: String::new(),
+        exposure: None,
     };
     let at = jiff::Timestamp::from_second(1_000_000).unwrap();
     let seen = Seen {

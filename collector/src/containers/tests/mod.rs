@@ -29,6 +29,7 @@ fn facts(name: &str, restart_policy: RestartPolicy) -> Facts {
         stop_signal: 15,
         restart_count: 0,
         error_detail: String::new(),
+        exposure: None,
     }
 }
 

@@ -105,6 +105,7 @@ pub(super) fn container(id: i64, state: State, labels: &[(&str, &str)]) -> Conta
             stop_signal: 15,
             restart_count: 0,
             error_detail: String::new(),
+            exposure: None,
         },
         state,
         health: None,

@@ -36,9 +36,13 @@ fn database() -> Connection {
 
 fn add_container(db: &Connection, id: i64, severity: &str) {
     db.execute(
-        "INSERT INTO containers VALUES (?1, 'name:c' || ?1, 'x', 'c' || ?1, 'i', 'running', NULL, 0,
-             '', '', '', '', 0, ?2, 3, 'ops', '', 0, 15, 0, NULL, NULL, NULL, 0, '', NULL, NULL, 0,
-             0, NULL, '{}')",
+        "INSERT INTO containers (
+             id, identity, external_id, name, image, state, has_health_check, compose_project,
+             compose_service, compose_working_dir, custom_group, is_ignored, alert_severity,
+             restart_threshold, alert_channels, restart_policy, restart_limit, stop_signal,
+             restart_count, oom_killed, error_detail, first_seen_at, last_state_change_at)
+         VALUES (?1, 'name:c' || ?1, 'x', 'c' || ?1, 'i', 'running', 0, '', '', '', '', 0, ?2, 3,
+             'ops', '', 0, 15, 0, 0, '', 0, 0)",
         (id, severity),
     )
     .unwrap();

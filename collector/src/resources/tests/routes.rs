@@ -51,6 +51,7 @@ fn container(id: i64, state: State) -> Arc<Container> {
         stop_signal: 15,
         restart_count: 0,
         error_detail: String::new(),
+        exposure: None,
     };
     Arc::new(Container {
         id,

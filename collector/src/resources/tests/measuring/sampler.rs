@@ -136,6 +136,7 @@ fn container(id: i64, external_id: &str) -> Container {
             stop_signal: 15,
             restart_count: 0,
             error_detail: String::new(),
+            exposure: None,
         },
         state: State::Running,
         health: None,

@@ -1,4 +1,4 @@
-//! Who pings, and how often they may. The tables are bounded.
+//! Who asks on a public route, and how often they may. The tables are bounded.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -112,9 +112,13 @@ pub struct Bucket(Option<Instant>);
 impl Bucket {
     /// Takes one, or says how long to wait for it.
     pub fn take(&mut self, limit: Limit, now: Instant) -> Result<(), Duration> {
-        let step = Duration::from_secs(1) / limit.per_second.max(1);
+        self.take_every(limit.burst, Duration::from_secs(1) / limit.per_second.max(1), now)
+    }
+
+    /// As [`Bucket::take`], where one comes free after each `step`.
+    fn take_every(&mut self, burst: u32, step: Duration, now: Instant) -> Result<(), Duration> {
         let empty = self.0.map_or(now, |empty| empty.max(now));
-        let room = step * limit.burst.saturating_sub(1);
+        let room = step * burst.saturating_sub(1);
         let wait = empty.duration_since(now).saturating_sub(room);
         if wait.is_zero() {
             self.0 = Some(empty + step);
@@ -135,6 +139,17 @@ pub struct Buckets(Mutex<HashMap<IpAddr, Bucket>>);
 impl Buckets {
     /// Takes one of the client's, or says how long to wait for it.
     pub fn take(&self, client: Client, limit: Limit, now: Instant) -> Result<(), Duration> {
+        self.take_every(client, limit.burst, Duration::from_secs(1) / limit.per_second.max(1), now)
+    }
+
+    /// As [`Buckets::take`], where one comes free after each `step`.
+    pub fn take_every(
+        &self,
+        client: Client,
+        burst: u32,
+        step: Duration,
+        now: Instant,
+    ) -> Result<(), Duration> {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = client.key();
         if buckets.len() >= CLIENTS && !buckets.contains_key(&key) {
@@ -144,7 +159,7 @@ impl Buckets {
                 buckets.clear();
             }
         }
-        buckets.entry(key).or_default().take(limit, now)
+        buckets.entry(key).or_default().take_every(burst, step, now)
     }
 }
 

@@ -1,0 +1,110 @@
+"""Headless Chromium: pictures and documents of pages."""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+PHONE = (390, 1600)
+DESK = (1100, 1500)
+
+
+class Browser:
+    """Debian's Chromium; `tests/run` installs it."""
+
+    def __init__(self) -> None:
+        found = shutil.which("chromium")
+        assert found, "there is no chromium; `tests/run e2e` installs it"
+        self.program = found
+
+    def picture(
+        self, url: str, to: Path, size: tuple[int, int] = DESK, *, dark: bool = False
+    ) -> str:
+        """Writes a picture of a page, and returns what the browser said of it."""
+        to.parent.mkdir(parents=True, exist_ok=True)
+        to.unlink(missing_ok=True)
+        flags = [f"--screenshot={to}", f"--window-size={size[0]},{size[1]}", "--hide-scrollbars"]
+        if dark:
+            flags.append("--force-dark-mode")
+            flags.append("--blink-settings=preferredColorScheme=0")
+        said = self._run([*flags, url]).stderr
+        assert to.stat().st_size > 1000, f"there is no picture of {url}: {said}"
+        return said
+
+    @contextmanager
+    def open(self, url: str) -> Iterator[Callable[[], str]]:
+        """Opens a page and yields what reads its document as it is at that moment."""
+        theirs_in, ours_out = os.pipe()
+        ours_in, theirs_out = os.pipe()
+        with tempfile.TemporaryDirectory(prefix="mt-browser-") as profile:
+            # It takes its orders from descriptor 3 and answers on 4, each message ended by a NUL.
+            redirected = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out} {ours_out}>&- {ours_in}<&-'
+            command = ["bash", "-c", redirected, "bash", self.program, *self._flags(profile)]
+            process = subprocess.Popen(
+                [*command, "--remote-debugging-pipe", "about:blank"],
+                pass_fds=(theirs_in, theirs_out, ours_in, ours_out),
+                stderr=subprocess.DEVNULL,
+            )
+            os.close(theirs_in)
+            os.close(theirs_out)
+            with os.fdopen(ours_out, "wb") as orders, os.fdopen(ours_in, "rb") as answers:
+                number = itertools.count(1)
+
+                def call(method: str, session: str | None = None, **params: Any) -> Any:
+                    order = {"id": next(number), "method": method, "params": params}
+                    if session:
+                        order["sessionId"] = session
+                    orders.write(json.dumps(order).encode() + b"\0")
+                    orders.flush()
+                    while True:
+                        answer = json.loads(_until_nul(answers))
+                        if answer.get("id") == order["id"]:
+                            assert "error" not in answer, answer
+                            return answer["result"]
+
+                target = call("Target.createTarget", url=url)["targetId"]
+                session = call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+
+                def read() -> str:
+                    expression = "document.documentElement.outerHTML"
+                    answer = call("Runtime.evaluate", session, expression=expression)
+                    return str(answer["result"]["value"])
+
+                try:
+                    yield read
+                finally:
+                    process.terminate()
+                    process.wait(timeout=15)
+
+    def _flags(self, profile: str) -> list[str]:
+        return [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            f"--user-data-dir={profile}",
+        ]
+
+    def _run(self, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
+        with tempfile.TemporaryDirectory(prefix="mt-browser-") as profile:
+            return subprocess.run(
+                [self.program, *self._flags(profile), "--enable-logging=stderr", *arguments],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+
+
+def _until_nul(stream: IO[bytes]) -> bytes:
+    message = bytearray()
+    while (byte := stream.read(1)) != b"\0":
+        assert byte, "the browser has ended"
+        message += byte
+    return bytes(message)
