@@ -22,7 +22,13 @@ use maintenant_api::endpoints::{
 use maintenant_api::error::ErrorBody;
 use maintenant_api::health::{Edition, HealthStatus, RuntimeStatus};
 use maintenant_api::heartbeats::{Heartbeat, HeartbeatDetail, HeartbeatList};
+use maintenant_api::insights::ContainerInsights;
 use maintenant_api::resources::{ResourceSummary, TopConsumers, TopQuery};
+use maintenant_api::status::{
+    Incident, IncidentInput, IncidentList, IncidentQuery, IncidentUpdate, IncidentUpdateInput,
+    Maintenance, MaintenanceInput,
+};
+use maintenant_api::updates::{UpdateDetail, UpdateList, UpdateListQuery, UpdateSummary};
 use maintenant_serve::clock;
 use maintenant_serve::logging::foreign;
 use maintenant_serve::settings::{Secret, is_loopback};
@@ -36,6 +42,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{CollectorSettings, Target};
 use crate::listed::{
     AlertPage, EndpointList, FoundEndpoint, List, Listed, ListedAlert, ListedEndpoint,
+    StatusComponent,
 };
 use crate::log_stream;
 
@@ -172,6 +179,11 @@ impl Collector {
         self.get(&format!("containers/{id}"), &()).await
     }
 
+    /// What is dangerous about its configuration.
+    pub async fn insights(&self, id: i64) -> Result<ContainerInsights, ClientError> {
+        self.get(&format!("security/insights/{id}"), &()).await
+    }
+
     pub async fn transitions(
         &self,
         id: i64,
@@ -275,9 +287,8 @@ impl Collector {
         id: i64,
         by: String,
     ) -> Result<ListedAlert, ClientError> {
-        let body = serde_json::to_value(Acknowledgement { acknowledged_by: by })
-            .map_err(|error| ClientError::Unreadable(error.to_string()))?;
-        self.post(&format!("alerts/{id}/acknowledge"), Some(body)).await
+        let body = Acknowledgement { acknowledged_by: by };
+        self.send_body(&format!("alerts/{id}/acknowledge"), &body).await
     }
 
     pub async fn resource_summary(&self) -> Result<ResourceSummary, ClientError> {
@@ -286,6 +297,60 @@ impl Collector {
 
     pub async fn top_consumers(&self, query: &TopQuery) -> Result<TopConsumers, ClientError> {
         self.get("resources/top", query).await
+    }
+
+    pub async fn updates(&self, query: &UpdateListQuery) -> Result<UpdateList, ClientError> {
+        self.get("updates", query).await
+    }
+
+    pub async fn update_summary(&self) -> Result<UpdateSummary, ClientError> {
+        self.get("updates/summary", &()).await
+    }
+
+    /// By the id that the engine gave the container.
+    pub async fn update(&self, external_id: &str) -> Result<UpdateDetail, ClientError> {
+        self.get(&format!("updates/container/{external_id}"), &()).await
+    }
+
+    /// Other servers write `null` for none.
+    pub(crate) async fn status_components(&self) -> Result<Vec<StatusComponent>, ClientError> {
+        self.get::<Option<_>>("status/components", &()).await.map(Option::unwrap_or_default)
+    }
+
+    pub async fn incidents(&self, query: &IncidentQuery) -> Result<IncidentList, ClientError> {
+        self.get("status/incidents", query).await
+    }
+
+    pub async fn create_incident(&self, incident: &IncidentInput) -> Result<Incident, ClientError> {
+        self.send_body("status/incidents", incident).await
+    }
+
+    pub async fn update_incident(
+        &self,
+        id: i64,
+        update: &IncidentUpdateInput,
+    ) -> Result<IncidentUpdate, ClientError> {
+        self.send_body(&format!("status/incidents/{id}/updates"), update).await
+    }
+
+    pub async fn create_maintenance(
+        &self,
+        window: &MaintenanceInput,
+    ) -> Result<Maintenance, ClientError> {
+        self.send_body("status/maintenance", window).await
+    }
+
+    /// Where the public reads, as far as it is known here.
+    pub fn status_page(&self) -> String {
+        let path = format!("{}/status/", self.base.path().trim_end_matches('/'));
+        match &self.target {
+            Target::Unix(_) => path,
+            Target::Http(url) => {
+                let mut url = url.clone();
+                url.set_path(&path);
+                url.to_string()
+            }
+        }
     }
 
     async fn get<T: DeserializeOwned>(
@@ -302,6 +367,16 @@ impl Collector {
         body: Option<Value>,
     ) -> Result<T, ClientError> {
         self.call(Method::POST, route, &(), body.as_ref()).await
+    }
+
+    async fn send_body<T: DeserializeOwned>(
+        &self,
+        route: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, ClientError> {
+        let body = serde_json::to_value(body)
+            .map_err(|error| ClientError::Unreadable(error.to_string()))?;
+        self.post(route, Some(body)).await
     }
 
     /// Reads are tried again when that may help; whatever changes something only when the first

@@ -79,6 +79,15 @@ impl Collectors {
 
     /// The one whose item is to be changed, by an id that `list` shows.
     pub fn only(&self, name: Option<&str>, list: &str) -> Result<Arc<Collector>, ToolError> {
+        self.one(name, "ids repeat among the collectors", &format!("the one that {list} shows"))
+    }
+
+    /// The one where something is to be made; there is no telling which is meant.
+    pub fn where_to(&self, name: Option<&str>) -> Result<Arc<Collector>, ToolError> {
+        self.one(name, "each of the collectors has a status page", "the one that is meant")
+    }
+
+    fn one(&self, name: Option<&str>, why: &str, which: &str) -> Result<Arc<Collector>, ToolError> {
         let collectors = self.choose(name)?;
         if let [collector] = collectors.as_slice() {
             return Ok(collector.clone());
@@ -86,8 +95,7 @@ impl Collectors {
         let names: Vec<String> =
             collectors.iter().map(|collector| collector.name.clone()).collect();
         Err(ToolError::new(format!(
-            "`collector` is missing: ids repeat among the collectors, which are {}. Repeat the \
-             call with the one that {list} shows; nothing was changed.",
+            "`collector` is missing: {why} ({}). Repeat the call with {which}; nothing was changed.",
             names_of(&names)
         )))
     }

@@ -5,6 +5,7 @@
 //! is no such container" and "the token is wrong" ask for three different reactions and are three
 //! different sentences. Foreign text inside is quoted and sanitised.
 
+use maintenant_api::health::Edition;
 use rmcp::model::{ContentBlock, ErrorData, IntoContents};
 
 use crate::collector::ClientError;
@@ -46,6 +47,12 @@ impl ToolError {
     /// An argument that could not be read.
     pub fn bad_argument(argument: &str, fault: &str) -> Self {
         Self(format!("`{argument}`: {fault}"))
+    }
+
+    /// What only the extended edition does, asked of a collector `name` of the `community` edition.
+    pub fn needs_extended_edition(name: &str, community: &Edition) -> Self {
+        let is_ours = is_without_quotas(community);
+        Self(extended_edition_needed(name, if is_ours { OUR_EDITION } else { THEIR_EDITION }))
     }
 
     /// A call of collector `name` that failed.
@@ -121,10 +128,32 @@ pub fn explain(name: &str, error: &ClientError) -> String {
     }
 }
 
+const OUR_EDITION: &str = "start the collector with MAINTENANT_EDITION=extended";
+const EITHER_EDITION: &str =
+    "start it as its extended edition, which is MAINTENANT_EDITION=extended for our collector";
+const THEIR_EDITION: &str = "run it as its extended or enterprise edition";
+
+fn extended_edition_needed(name: &str, next: &str) -> String {
+    format!(
+        "This feature requires an extended edition of maintenant, and collector `{name}` runs the \
+         community edition; nothing was changed. Trying again does not help: the operator has to \
+         {next}."
+    )
+}
+
+/// Only our collector has no quotas in its community edition, and a variable that opens more.
+fn is_without_quotas(community: &Edition) -> bool {
+    let quotas = &community.quotas;
+    !quotas.is_empty() && quotas.values().all(|quota| quota.limit < 0)
+}
+
 /// The same of a change: also whether it may have been made, which `list` then shows.
 pub fn explain_change(name: &str, error: &ClientError, list: &str) -> String {
     let uncertain = match error {
         ClientError::Unreachable(_) | ClientError::Timeout | ClientError::Unreadable(_) => true,
+        ClientError::Refused { status: 403, code, .. } if code == "PRO_REQUIRED" => {
+            return extended_edition_needed(name, EITHER_EDITION);
+        }
         ClientError::Refused { status: 403, .. } => {
             return format!(
                 "Collector `{name}` does not let this gateway change anything. Trying again does \

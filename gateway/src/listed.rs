@@ -1,4 +1,4 @@
-//! Containers, endpoints and alerts as the tools need them from a list. What no tool shows is not read:
+//! Containers, endpoints and the like as the tools need them from a list. What no tool shows is not read:
 //! lists are the largest answers there are, and most of a tool call's time goes into reading them.
 
 use std::collections::BTreeMap;
@@ -235,6 +235,14 @@ pub(crate) struct AlertPage {
     pub(crate) has_more: bool,
     /// Other servers send none.
     pub(crate) next_cursor: Option<String>,
+}
+
+/// A component of the status page, by what it is named with.
+#[derive(Debug, Clone, Deserialize)]
+pub struct StatusComponent {
+    pub id: i64,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub display_name: String,
 }
 
 #[cfg(test)]

@@ -91,7 +91,8 @@ fn triage() -> String {
          3. For each container in trouble, at most five, worst first: call get_container, then \
          get_container_logs around the time it ended or changed. For endpoints that are down: \
          call get_endpoint_history. If anything was killed for memory or is slow: call \
-         get_resources. What began at the same time may have one cause.\n\
+         get_resources. What began at the same time may have one cause; get_updates with its \
+         container tells whether a newer image may hold the fix.\n\
          4. Report for each: what happened and since when, the likely cause with its evidence, and \
          the next step. If nothing is in trouble, say so and stop.\n\n{HONESTLY}"
     )
@@ -105,7 +106,8 @@ fn triage_of(container: &str) -> String {
          2. Call list_alerts with entity = its name, list_containers, and list_endpoints with \
          this container: what else fails at the same time?\n\
          3. Call get_container for {container}, then get_container_logs around the time it ended \
-         or changed.\n\
+         or changed. get_updates with this container tells whether a newer image may hold the \
+         fix.\n\
          4. Report what happened and since when, the likely cause with its evidence, and the next \
          step. If it is well, say so.\n\n{HONESTLY}"
     )
@@ -116,15 +118,15 @@ fn daily_report() -> String {
         "Write a short report on the last 24 hours.\n\n\
          1. Call get_health, list_alerts with active_only = false and since = 24h, \
          list_containers, list_endpoints, list_heartbeats, list_certificates with \
-         expires_within_days = 30, and get_resources.\n\
+         expires_within_days = 30, get_resources, and get_updates.\n\
          2. For containers in trouble, or whose `since` lies within the last 24 hours: call \
          get_container, at most ten; for those that ended badly also get_container_logs with since \
          = 24h. For endpoints whose uptime_24h is below 100: call get_endpoint_history, at most \
          ten.\n\
          3. Report: what is wrong now, and who knows of it; what went wrong and recovered; \
          restarts; jobs that did not run; uptime below 99 %; certificates that end soon; what the \
-         host uses more than yesterday. One line each, worst first. If the day was quiet, one \
-         sentence is enough.\n\n\
+         host uses more than yesterday; newer images by risk. One line each, worst first. If the \
+         day was quiet, one sentence is enough.\n\n\
          {HONESTLY}"
     )
 }

@@ -14,7 +14,7 @@ use crate::untrusted::quoted;
 const JSON: &str = "application/json";
 
 /// Each is what a tool answers when it is called without arguments.
-const RESOURCES: [Definition; 7] = [
+const RESOURCES: [Definition; 8] = [
     Definition {
         uri: "maintenant://alerts",
         tool: "list_alerts",
@@ -56,6 +56,12 @@ const RESOURCES: [Definition; 7] = [
         tool: "get_resources",
         title: "Resources",
         description: "What the host uses now and used before, and the largest containers.",
+    },
+    Definition {
+        uri: "maintenant://updates",
+        tool: "get_updates",
+        title: "Updates",
+        description: "Newer images for what runs, highest risk first, with counts.",
     },
 ];
 

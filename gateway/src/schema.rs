@@ -69,7 +69,9 @@ fn tidy_object(object: &mut Map<String, Value>, definitions: &Map<String, Value>
     if ["uint", "int", "float", "double"].iter().any(|kind| format.starts_with(kind)) {
         object.remove("format");
     }
-    if object.get("default").is_some_and(Value::is_null) {
+    // Of what may be left out, empty is no news.
+    let is_empty = |value: &Value| value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+    if object.get("default").is_some_and(is_empty) {
         object.remove("default");
     }
     if let Some(Value::String(text)) = object.get_mut("description") {
@@ -140,7 +142,7 @@ fn drop_null(property: &mut Map<String, Value>) {
     }
 }
 
-/// A schema of answers: their structure, and the types of all but the fields of rows. What an
+/// A schema of answers: their structure, and the types of the fields at the top. What an
 /// answer holds is seen in the answer, so of the rest only this stays: what is always there at the
 /// top, and the texts that explain a `word` among the values.
 fn tidied_output(schema: &JsonObject) -> JsonObject {
@@ -155,6 +157,7 @@ fn shorten(schema: &mut Map<String, Value>) {
     schema.retain(|keyword, value| match keyword.as_str() {
         "title" | "format" | "minimum" | "maximum" | "required" => false,
         "description" => value.as_str().is_some_and(|text| text.contains('`')),
+        "additionalProperties" => *value != Value::Bool(true),
         _ => true,
     });
     for (keyword, value) in schema.iter_mut() {
@@ -162,6 +165,7 @@ fn shorten(schema: &mut Map<String, Value>) {
             ("properties", Value::Object(properties)) => {
                 for property in properties.values_mut().filter_map(Value::as_object_mut) {
                     shorten(property);
+                    forget_plain_fields(property);
                 }
             }
             ("items", Value::Object(row)) => {
@@ -181,11 +185,11 @@ fn shorten(schema: &mut Map<String, Value>) {
     }
 }
 
-fn forget_plain_fields(row: &mut Map<String, Value>) {
-    let Some(Value::Object(fields)) = row.get_mut("properties") else { return };
+fn forget_plain_fields(object: &mut Map<String, Value>) {
+    let Some(Value::Object(fields)) = object.get_mut("properties") else { return };
     fields.retain(|_, field| field.get("description").is_some());
     if fields.is_empty() {
-        row.remove("properties");
+        object.remove("properties");
     }
 }
 
@@ -240,16 +244,16 @@ mod tests {
                 "y": {"type": "string", "description": "`late`: due."}}}},
             "b": {"type": "array", "items": {"type": "object", "properties": {
                 "x": {"type": "string"}}}},
+            "t": {"type": "string", "format": "date-time", "description": "At the top."},
             "m": {"type": "object", "properties": {"total": {"type": "integer", "minimum": 0}},
                   "additionalProperties": {"type": "integer", "description": "Counts."}}}});
         let expected = json!({"type": "object", "required": ["o"], "properties": {
             "o": {"type": "object", "properties": {
-                "n": {"type": "integer"},
-                "w": {"description": "`resync`: later.", "type": "string", "enum": ["resync"]},
-                "title": {"type": "string"}}},
+                "w": {"description": "`resync`: later.", "type": "string", "enum": ["resync"]}}},
             "a": {"type": "array", "items": {"type": "object", "properties": {
                 "y": {"type": "string", "description": "`late`: due."}}}},
             "b": {"type": "array", "items": {"type": "object"}},
+            "t": {"type": "string"},
             "m": {"type": "object", "additionalProperties": {"type": "integer"}}}});
         assert_eq!(Value::Object(tidied_output(schema.as_object().unwrap())), expected);
     }

@@ -24,16 +24,17 @@ const FRESH_MILLISECONDS: u64 = 300_000;
 
 /// Clients show at most 2048 characters of this.
 pub const INSTRUCTIONS: &str = "\
-maintenant watches containers, endpoints, heartbeats, TLS certificates and resources of one or \
-several Docker hosts. Only acknowledge_alert, pause_monitor and resume_monitor change anything.
+maintenant watches containers, endpoints, heartbeats, TLS certificates, resources and newer images \
+of one or several Docker hosts. Only acknowledge_alert, pause_monitor, resume_monitor and the tools \
+of the public status page (create_incident, update_incident, create_maintenance) change anything.
 
 Start with list_alerts (what is wrong now, and what was), or the lists: list_containers, \
 list_endpoints (HTTP and TCP probes), list_heartbeats (jobs that report by pinging), \
 list_certificates. Each has what is broken first and counts the rest. get_container explains one \
 container, get_container_logs reads or searches its log, get_endpoint_history shows one endpoint \
-over time. get_resources shows the host, get_top_consumers ranks containers by CPU or memory. \
-get_health tells whether the monitoring itself works; call it when data looks old, states are \
-`unknown`, or a collector does not answer.
+over time. get_resources shows the host, get_top_consumers ranks containers by CPU or memory, \
+get_updates lists newer images. get_health tells whether the monitoring itself works; call it when \
+data looks old, states are `unknown`, or a collector does not answer.
 
 Containers are named by name or id, the rest by the id of its list. `unknown` means that nothing \
 is known right now, not that something is down. A missing value is not known; it is not zero. \

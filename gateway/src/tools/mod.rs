@@ -13,6 +13,8 @@ mod heartbeats;
 mod monitors;
 mod paging;
 mod resources;
+mod status_page;
+mod updates;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +31,8 @@ impl Gateway {
             + Self::monitors()
             + Self::alerts()
             + Self::usage()
+            + Self::updates()
+            + Self::status_page()
             + Self::health()
     }
 }
@@ -87,12 +91,15 @@ mod tests {
             gateway().tools().iter().map(|tool| tool.name.clone().into_owned()).collect();
         let expected = [
             "acknowledge_alert",
+            "create_incident",
+            "create_maintenance",
             "get_container",
             "get_container_logs",
             "get_endpoint_history",
             "get_health",
             "get_resources",
             "get_top_consumers",
+            "get_updates",
             "list_alerts",
             "list_certificates",
             "list_containers",
@@ -100,6 +107,7 @@ mod tests {
             "list_heartbeats",
             "pause_monitor",
             "resume_monitor",
+            "update_incident",
         ];
         assert_eq!(names, expected);
     }
@@ -107,7 +115,7 @@ mod tests {
     #[test]
     fn a_gateway_that_only_reads_offers_only_that() {
         let reading: Vec<_> = reading_only().tools().iter().map(|tool| tool.name.clone()).collect();
-        assert_eq!(reading.len(), gateway().tools().len() - 3);
+        assert_eq!(reading.len(), gateway().tools().len() - 6);
         assert!(reading.iter().all(|name| name.starts_with("get_") || name.starts_with("list_")));
     }
 
@@ -153,8 +161,7 @@ mod tests {
 
     #[test]
     fn the_list_of_tools_is_small() {
-        // The aim for all 18 is 24 kB.
-        for (gateway, most) in [(gateway(), 20_400), (gateway_for(&["prod"]), 19_500)] {
+        for (gateway, most) in [(gateway(), 24_100), (gateway_for(&["prod"]), 23_100)] {
             let bytes = serde_json::to_string(gateway.tools()).unwrap().len();
             assert!(bytes <= most, "{bytes} bytes");
         }

@@ -481,6 +481,7 @@ async fn each_refusal_of_an_acknowledgement_is_its_own_sentence() {
     let cases = [
         (error(401, "UNAUTHORIZED", "no"), "refused the gateway's credentials", false),
         (error(403, "FORBIDDEN", "no"), "does not let this gateway change anything", false),
+        (error(403, "PRO_REQUIRED", "no"), "MAINTENANT_EDITION=extended", false),
         (error(500, "INTERNAL_ERROR", "locked"), "status 500", true),
         ((503, json!("request timeout")), "status 503", true),
         ((200, json!("not json")), "cannot read", true),

@@ -185,6 +185,21 @@ pub(crate) fn contract(path: &str, _nth: usize) -> Answer {
                 "uptime_coverage": {"24h": 50}});
             (200, row(2, "shop-db-1", detail))
         }
+        "security/insights/2" => {
+            let port = |kind: &str, severity: &str, title: &str| {
+                json!({"type": kind, "severity": severity, "container_id": 2,
+                       "container_name": "shop-db-1", "title": title, "description": "d",
+                       "details": {"port": 5432}, "detected_at": "2026-05-05T12:00:00.5+02:00"})
+            };
+            (
+                200,
+                json!({"container_id": 2, "container_name": "shop-db-1",
+                       "highest_severity": "critical", "count": 2, "insights": [
+                    port("service_node_port", "of old", "A node's port\u{1b}[31m"),
+                    port("database_port_exposed", "critical", "Database port 5432"),
+                ]}),
+            )
+        }
         "containers/9" => (200, row(9, "gone", json!({"archived": true, "state": "exited"}))),
         "containers/2/transitions" => (
             200,

@@ -5,7 +5,7 @@ use rmcp::model::{ReadResourceRequestParams, ResourceContents};
 use serde_json::{Value, json};
 
 use crate::fake::{Answer, Client, Fake, nobody};
-use crate::{alerts, probes, usage};
+use crate::{alerts, probes, updates, usage};
 
 async fn read(client: &Client, uri: &str) -> Result<Value, ServiceError> {
     let result = client.peer.read_resource(ReadResourceRequestParams::new(uri)).await?;
@@ -23,6 +23,7 @@ fn v1(path: &str, nth: usize) -> Answer {
     match route {
         "alerts" => alerts::v1(path, nth),
         _ if route.starts_with("resources/") => usage::v1(path, nth),
+        _ if route.starts_with("updates") => updates::v1(path, nth),
         _ => probes::v1(path, nth),
     }
 }
@@ -41,6 +42,7 @@ async fn a_resource_is_what_its_tool_answers() {
         ("maintenant://health", "get_health"),
         ("maintenant://heartbeats", "list_heartbeats"),
         ("maintenant://resources", "get_resources"),
+        ("maintenant://updates", "get_updates"),
     ];
     assert_eq!(listed, tools.map(|(uri, _)| uri));
     for (uri, tool) in tools {

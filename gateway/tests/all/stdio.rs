@@ -121,7 +121,7 @@ async fn both_eras_are_spoken() {
         assert_eq!(answer["result"]["protocolVersion"], version);
         assert_eq!(answer["result"]["serverInfo"]["name"], "maintenant");
         session.send(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#).await;
-        assert_eq!(session.answer().await["result"]["tools"].as_array().unwrap().len(), 14);
+        assert_eq!(session.answer().await["result"]["tools"].as_array().unwrap().len(), 18);
         session.end().await;
     }
     let mut session = Session::new().await;

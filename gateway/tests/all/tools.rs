@@ -130,6 +130,19 @@ async fn a_container_is_explained() {
           "24h": 50.0
         }
       },
+      "security_insight_count": 2,
+      "security_insights": [
+        {
+          "severity": "critical",
+          "title": "Database port 5432",
+          "since": "2026-05-05T10:00:00Z"
+        },
+        {
+          "severity": "medium",
+          "title": "A node's port",
+          "since": "2026-05-05T10:00:00Z"
+        }
+      ],
       "transitions": [
         {
           "at": "2026-05-05T10:00:00Z",

@@ -1,7 +1,6 @@
 //! `acknowledge_alert`.
 
 use maintenant_api::alerts::AlertStatus;
-use maintenant_api::health::Edition;
 use maintenant_serve::clock;
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, tool, tool_router};
@@ -61,7 +60,7 @@ impl Gateway {
         let collector = self.collectors().only(collector.as_deref(), "list_alerts")?;
         let (edition, before) = tokio::join!(collector.edition(), collector.alert(id));
         if let Some(community) = edition.ok().filter(|edition| edition.edition == "community") {
-            return Err(needs_extended_edition(&collector.name, &community));
+            return Err(ToolError::needs_extended_edition(&collector.name, &community));
         }
         let before = before.map_err(|error| not_found(&collector.name, id, &error))?;
         let by = caller(&context);
@@ -96,22 +95,6 @@ fn caller(context: &RequestContext<RoleServer>) -> String {
         None | Some("") => "mcp".to_owned(),
         Some(client) => format!("mcp:{client}"),
     }
-}
-
-/// Only our collector has no quotas in its community edition, and a variable that opens more.
-fn needs_extended_edition(name: &str, community: &Edition) -> ToolError {
-    let quotas = &community.quotas;
-    let is_ours = !quotas.is_empty() && quotas.values().all(|quota| quota.limit < 0);
-    let next = if is_ours {
-        "start the collector with MAINTENANT_EDITION=extended"
-    } else {
-        "run it as its extended or enterprise edition"
-    };
-    ToolError::new(format!(
-        "This feature requires an extended edition of maintenant, and collector `{name}` runs the \
-         community edition; nothing was changed. Trying again does not help: the operator has to \
-         {next}."
-    ))
 }
 
 /// maintenant 1 answers with a fault of its own for alerts it does not have.

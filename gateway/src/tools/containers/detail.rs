@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use maintenant_api::containers::{
     ContainerDetail, ExitReason, Health, ObservedBy, State, Transition, TransitionQuery,
 };
+use maintenant_api::insights::{ContainerInsights, Insight};
 use maintenant_api::monitors::ConfigProblem;
 use rmcp::{tool, tool_router};
 use schemars::JsonSchema;
@@ -27,6 +28,8 @@ const LINES_OF_AN_END: usize = 10;
 const LENGTH_OF_SUCH_A_LINE: usize = 300;
 /// Labels that could not be read.
 const MOST_PROBLEMS: usize = 10;
+/// Security insights; all are counted.
+const MOST_INSIGHTS: usize = 10;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +50,11 @@ pub(crate) struct ContainerAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     container: Facts,
+    /// Of its configuration; absent where the server looks for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    security_insight_count: Option<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    security_insights: Vec<Danger>,
     /// Newest first.
     transitions: Vec<Change>,
     /// How many are stored.
@@ -110,6 +118,16 @@ struct Facts {
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
+struct Danger {
+    severity: &'static str,
+    title: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+    since: String,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
 struct Problem {
     label: String,
     error: String,
@@ -170,8 +188,11 @@ impl Gateway {
             limit: Some(wanted.max(1).to_string()),
             ..TransitionQuery::default()
         };
-        let (detail, changes) =
-            tokio::join!(collector.container(id), collector.transitions(id, &query));
+        let (detail, changes, insights) = tokio::join!(
+            collector.container(id),
+            collector.transitions(id, &query),
+            collector.insights(id)
+        );
         let detail = detail.map_err(|error| ToolError::from_client(&collector.name, &error))?;
         let missing = changes.as_ref().err().map(|error| {
             format!(
@@ -181,7 +202,12 @@ impl Gateway {
         });
         let changes = changes.unwrap_or_default();
         let shown = usize::try_from(wanted).unwrap_or_default();
-        let (transitions, left_out) = shape(changes.transitions, shown);
+        // A server without security insights has nothing to say about them.
+        let insights = insights.ok().filter(|insights| insights.scanned);
+        let security_insight_count = insights.as_ref().map(|insights| insights.count);
+        let security_insights = insights.map(dangers).unwrap_or_default();
+        let room = budget::ITEMS.saturating_sub(budget::size(&security_insights));
+        let (transitions, left_out) = shape(changes.transitions, shown, room);
         let total = changes.total.max(i64::try_from(transitions.len()).unwrap_or_default());
         let several = self.collectors().several().then(|| collector.name.clone());
         let hint = hint([
@@ -194,7 +220,14 @@ impl Gateway {
             }),
         ]);
         let container = facts(&detail, found.listed.as_ref(), several);
-        Ok(Json(ContainerAnswer { hint, container, transitions, transitions_total: total }))
+        Ok(Json(ContainerAnswer {
+            hint,
+            container,
+            security_insight_count,
+            security_insights,
+            transitions,
+            transitions_total: total,
+        }))
     }
 }
 
@@ -208,6 +241,19 @@ fn state_hint(detail: &ContainerDetail) -> Option<String> {
         return None;
     };
     Some(sentence.to_owned())
+}
+
+/// The worst first, as many as fit.
+fn dangers(of_one: ContainerInsights) -> Vec<Danger> {
+    let mut insights = of_one.insights;
+    insights.sort_by_key(|insight| std::cmp::Reverse(insight.severity));
+    let danger = |insight: Insight| Danger {
+        severity: insight.severity.as_str(),
+        title: untrusted::message(&insight.title, 200),
+        remedy: (!insight.remedy.is_empty()).then(|| untrusted::message(&insight.remedy, 300)),
+        since: show(insight.detected_at),
+    };
+    insights.into_iter().take(MOST_INSIGHTS).map(danger).collect()
 }
 
 fn problem(problem: &ConfigProblem) -> Problem {
@@ -259,8 +305,8 @@ fn facts(detail: &ContainerDetail, listed: Option<&Listed>, collector: Option<St
     }
 }
 
-/// The newest `most` changes that fit, and how many of those did not.
-fn shape(changes: Vec<Transition>, most: usize) -> (Vec<Change>, usize) {
+/// The newest `most` changes that fit into `room` bytes, and how many of those did not.
+fn shape(changes: Vec<Transition>, most: usize, room: usize) -> (Vec<Change>, usize) {
     let mut ends_with_lines = 0_usize;
     let changes: Vec<Change> = changes
         .into_iter()
@@ -289,7 +335,7 @@ fn shape(changes: Vec<Transition>, most: usize) -> (Vec<Change>, usize) {
             }
         })
         .collect();
-    budget::fit(changes, budget::ITEMS)
+    budget::fit(changes, room)
 }
 
 fn last_lines(snippet: &str) -> Vec<String> {
