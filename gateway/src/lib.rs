@@ -9,7 +9,9 @@
 //! same answers.
 
 pub mod arguments;
+pub mod auth;
 pub mod budget;
+pub mod caller;
 pub mod collector;
 pub mod collectors;
 pub mod config;
