@@ -36,9 +36,17 @@ impl Scope {
         match tool {
             "get_container_logs" => Self::LogsRead,
             "acknowledge_alert" | "pause_monitor" | "resume_monitor" => Self::MonitorWrite,
-            "list_containers" | "get_container" | "list_endpoints" | "get_endpoint_history"
-            | "list_heartbeats" | "list_certificates" | "list_alerts" | "get_resources"
-            | "get_top_consumers" | "get_updates" | "get_health" => Self::MonitorRead,
+            "list_containers"
+            | "get_container"
+            | "list_endpoints"
+            | "get_endpoint_history"
+            | "list_heartbeats"
+            | "list_certificates"
+            | "list_alerts"
+            | "get_resources"
+            | "get_top_consumers"
+            | "get_updates"
+            | "get_health" => Self::MonitorRead,
             _ => Self::StatusWrite,
         }
     }

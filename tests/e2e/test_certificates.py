@@ -499,7 +499,7 @@ def test_an_ignored_container_asks_for_nothing(lab: Lab) -> None:
     port = lab.ports["with-root"]
     value = f"localhost:{port}"
     ignored = {"maintenant.tls.certificates": value, "maintenant.ignore": "true"}
-    lab.docker.run(lab.docker.name("ignored"), labels=ignored)
+    lab.docker.run(lab.docker.name("tls-ignored"), labels=ignored)
     last = {"maintenant.tls.certificates": f"localhost:{lab.ports['extra']}"}
     lab.docker.run(lab.docker.name("last"), labels=last)
     wait_until(lambda: watched(lab, "localhost", lab.ports["extra"]), "the last label is read")

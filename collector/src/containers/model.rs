@@ -115,7 +115,7 @@ impl Exit {
 }
 
 /// Observations that explain an end still to come. Not stored.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pending {
     /// When somebody sent a signal that ends a process.
     pub requested_at: Option<Timestamp>,
@@ -124,6 +124,8 @@ pub struct Pending {
     pub previous_end: Option<Timestamp>,
     /// Id of the transition that told the last end, in case an inspection knows it better.
     pub end: Option<i64>,
+    /// Ends told without knowing the restart policy, the newest first.
+    pub blind: Vec<Transition>,
     /// Engine time of the newest event applied.
     pub last_event_at: Option<Timestamp>,
 }
@@ -170,7 +172,7 @@ pub struct Seen {
 }
 
 /// A change of state or health, to be stored and told.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transition {
     pub id: i64,
     pub container_id: i64,
@@ -294,17 +296,39 @@ fn resting_state(exit: Exit, policy: RestartPolicy) -> State {
 }
 
 /// The container with facts an inspection told, whatever its state has become since. Events are heard
-/// before facts: an end told without knowing the restart policy is corrected here.
-pub fn learn(container: &Container, facts: &Facts) -> (Container, Option<Transition>) {
+/// before facts: ends told without knowing the restart policy are corrected here, the newest first.
+pub fn learn(container: &Container, facts: &Facts) -> (Container, Vec<Transition>) {
     let mut next = container.clone();
     next.facts = facts.after(&container.facts);
     next.identity = facts.identity();
-    let was_unknown = container.facts.restart_policy == RestartPolicy::Unknown;
-    let (Some(exit), Some(id), true) = (container.exit, container.pending.end, was_unknown) else {
+    if container.facts.restart_policy != RestartPolicy::Unknown {
+        return (next, Vec::new());
+    }
+    let mut blind = std::mem::take(&mut next.pending.blind);
+    blind.retain_mut(|told| {
+        let Some(exit) = told.exit.filter(|_| Some(told.id) != container.pending.end) else {
+            return false;
+        };
+        let requested = exit.reason == ExitReason::Requested;
+        let told_as = told.new_state;
+        told.new_state = state_after(exit, requested, facts.restart_policy);
+        told.amends = true;
+        told.new_state != told_as
+    });
+    let (next, last) = learn_last_end(container, next, facts.restart_policy);
+    (next, last.into_iter().chain(blind).collect())
+}
+
+fn learn_last_end(
+    container: &Container,
+    mut next: Container,
+    policy: RestartPolicy,
+) -> (Container, Option<Transition>) {
+    let (Some(exit), Some(id)) = (container.exit, container.pending.end) else {
         return (next, None);
     };
     let requested = exit.reason == ExitReason::Requested;
-    let state = state_after(exit, requested, facts.restart_policy);
+    let state = state_after(exit, requested, policy);
     if container.has_ended() {
         next.state = state;
         return (next.clone(), amendment(container, &next, id));

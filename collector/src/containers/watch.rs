@@ -22,7 +22,8 @@ use super::inventory::{Inventory, to_wire};
 use super::known::Known;
 use super::logs;
 use super::model::{
-    Container, Observation, Pending, Seen, Transition, adopt, apply, compare, learn,
+    Container, Facts, Observation, Pending, RestartPolicy, Seen, Transition, adopt, apply, compare,
+    learn,
 };
 use super::observe::{facts_of, observe, seen, seen_in_list};
 use super::sql::{self, Change};
@@ -67,6 +68,8 @@ const INTERRUPTION: SignedDuration = SignedDuration::from_mins(1);
 const YOUNG: SignedDuration = SignedDuration::from_mins(10);
 /// Changes kept for a store that does not take them.
 const UNSAVED: usize = 10_000;
+/// Ends of a container that are kept until its restart policy is known.
+const BLIND_ENDS: usize = 16;
 
 /// Follows one engine for the life of the process.
 pub struct Watch {
@@ -438,9 +441,7 @@ impl Watch {
             if !touched.contains(seen.external_id.as_str()) {
                 self.settle(&seen, now, &mut changes).await;
             } else if let Some(container) = self.known.by_external_id(&seen.external_id).cloned() {
-                let (next, correction) = learn(&container, &seen.facts);
-                let at = container.last_state_change_at;
-                self.note(next, correction, at, &mut changes);
+                self.learned(container, &seen.facts, &mut changes);
             }
         }
         self.commit(changes).await;
@@ -490,11 +491,7 @@ impl Watch {
         };
         let mut container = container;
         if container.external_id == seen.external_id {
-            let (next, correction) = learn(&container, &seen.facts);
-            if correction.is_some() {
-                let at = container.last_state_change_at;
-                container = self.note(next, correction, at, changes);
-            }
+            container = self.learned(container, &seen.facts, changes);
         }
         let (next, transition) = compare(&container, seen, now);
         let revived = container.archived_at.is_some();
@@ -507,6 +504,29 @@ impl Watch {
             _ => now,
         };
         Some(self.note(next, transition, at, changes))
+    }
+
+    /// Takes over what an inspection told of a container beside its state.
+    fn learned(
+        &mut self,
+        container: Arc<Container>,
+        facts: &Facts,
+        changes: &mut Vec<Change>,
+    ) -> Arc<Container> {
+        let (next, corrections) = learn(&container, facts);
+        if next == *container {
+            return container;
+        }
+        let available_from = container.last_state_change_at;
+        let mut corrections = corrections.into_iter();
+        let container = self.note(next, corrections.next(), available_from, changes);
+        changes.extend(corrections.map(|correction| Change {
+            container: container.clone(),
+            transition: Some(correction),
+            available_from,
+            is_new: false,
+        }));
+        container
     }
 
     /// A container of this identity whose end the store does not know yet.
@@ -532,6 +552,10 @@ impl Watch {
             transition.id = self.known.last_transition_id;
             if transition.is_end() {
                 container.pending.end = Some(transition.id);
+            }
+            if transition.is_end() && container.facts.restart_policy == RestartPolicy::Unknown {
+                container.pending.blind.truncate(BLIND_ENDS);
+                container.pending.blind.insert(0, transition.clone());
             }
         }
         // A name or service that another live container claims now is that one's.

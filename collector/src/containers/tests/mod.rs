@@ -11,8 +11,8 @@ use maintenant_api::containers::{Health, State};
 
 use super::labels::{Labels, SEVERITY};
 use super::model::{
-    Container, Exit, Facts, Observation, Pending, RestartPolicy, Seen, adopt, apply, compare,
-    is_up, learn,
+    Container, Exit, Facts, Observation, Pending, RestartPolicy, Seen, Transition, adopt, apply,
+    compare, is_up, learn,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -193,7 +193,7 @@ fn repeated_and_replayed_events_change_nothing() {
     assert!(transition.is_none());
     assert_eq!(after.state, State::Exited);
     let without_reason = Container {
-        pending: Pending { requested_at: None, ..container.pending },
+        pending: Pending { requested_at: None, ..container.pending.clone() },
         ..container.clone()
     };
     let (after, _) = apply(&without_reason, &Observation::Died { code: 137 }, at(2));
@@ -233,8 +233,10 @@ fn the_kernels_verdict_arrives_late_and_wins() {
     let (after, transition) = compare(&container, &ended, at(60));
     assert_eq!(describe(&after), "exited 137 oom_killed");
     assert!(transition.is_none(), "the end is known; nothing is there to be corrected");
-    let told =
-        Container { pending: Pending { end: Some(1), ..container.pending }, ..container.clone() };
+    let told = Container {
+        pending: Pending { end: Some(1), ..container.pending.clone() },
+        ..container.clone()
+    };
     let (_, transition) = compare(&told, &ended, at(60));
     assert!(transition.is_some_and(|transition| transition.amends));
 }
@@ -303,14 +305,30 @@ fn an_end_told_before_the_policy_was_known_is_corrected_by_the_facts() {
     ended.pending.end = Some(1);
     let (after, correction) = learn(&ended, &facts);
     assert_eq!(after.state, State::Restarting);
-    assert_eq!(correction.map(|c| (c.id, c.new_state)), Some((1, State::Restarting)));
+    let corrected = |told: Vec<Transition>| -> Vec<(i64, State)> {
+        told.iter().map(|told| (told.id, told.new_state)).collect()
+    };
+    assert_eq!(corrected(correction), [(1, State::Restarting)]);
 
     let (mut again, _) = play(running(RestartPolicy::Unknown), "die=7 start");
     again.pending.end = Some(1);
     let (after, correction) = learn(&again, &facts);
     assert_eq!(after.state, State::Running);
-    assert_eq!(correction.map(|c| (c.id, c.new_state)), Some((1, State::Restarting)));
-    assert!(learn(&after, &facts).1.is_none(), "corrected once");
+    assert_eq!(corrected(correction), [(1, State::Restarting)]);
+    assert!(learn(&after, &facts).1.is_empty(), "corrected once");
+
+    // Two ends while the inspection took its time.
+    let mut twice = running(RestartPolicy::Unknown);
+    for id in [1, 2] {
+        let (ended, end) = apply(&twice, &Observation::Died { code: 7 }, at(2 * id));
+        let end = end.unwrap();
+        twice = apply(&ended, &Observation::Started, at(2 * id + 1)).0;
+        twice.pending.blind.insert(0, Transition { id, ..end });
+        twice.pending.end = Some(id);
+    }
+    let (after, correction) = learn(&twice, &facts);
+    assert_eq!(corrected(correction), [(2, State::Restarting), (1, State::Restarting)]);
+    assert!(learn(&after, &facts).1.is_empty(), "corrected once");
 }
 
 #[test]
@@ -319,7 +337,7 @@ fn a_policy_changed_by_its_user_does_not_rewrite_an_old_end() {
         let (mut container, _) = play(running(NO), events);
         container.pending.end = Some(1);
         let (after, correction) = learn(&container, &facts("web", RestartPolicy::Always));
-        assert_eq!((after.state, correction), (container.state, None), "after `{events}`");
+        assert_eq!((after.state, correction), (container.state, Vec::new()), "after `{events}`");
     }
 }
 

@@ -52,7 +52,7 @@ async fn a_container_is_loaded_as_it_was_saved() {
     save(&store, vec![change(&container, 1)]).await;
     let loaded = store.read(sql::load).await.unwrap();
     assert_eq!(loaded.last_container_id, 1);
-    container.pending = loaded.containers[0].pending;
+    container.pending = loaded.containers[0].pending.clone();
     assert_eq!(loaded.containers, [container]);
 }
 
@@ -124,11 +124,7 @@ async fn a_restart_loop_keeps_a_bounded_history() {
         sql::save(tx, &[change(&running(NO), 0)])?;
         let (_, transition) = apply(&running(NO), &Observation::Died { code: 3 }, at(1));
         for id in 1..=10_100 {
-            let transition = crate::containers::model::Transition {
-                id,
-                at: at(id),
-                ..transition.clone().unwrap()
-            };
+            let transition = Transition { id, at: at(id), ..transition.clone().unwrap() };
             let died = Change { transition: Some(transition), ..change(&running(NO), 0) };
             sql::save(tx, &[died])?;
             sql::save_log_snippet(tx, id, "last words")?;
@@ -157,13 +153,9 @@ async fn a_restart_loop_keeps_a_bounded_history() {
 async fn a_corrected_end_keeps_its_place_and_its_last_lines() {
     let (_folder, store) = open();
     let (container, transition) = apply(&running(NO), &Observation::Died { code: 7 }, at(5));
-    let transition = crate::containers::model::Transition { id: 1, ..transition.unwrap() };
-    let corrected = crate::containers::model::Transition {
-        new_state: State::Restarting,
-        at: at(50),
-        amends: true,
-        ..transition.clone()
-    };
+    let transition = Transition { id: 1, ..transition.unwrap() };
+    let corrected =
+        Transition { new_state: State::Restarting, at: at(50), amends: true, ..transition.clone() };
     let change = |transition| Change { transition: Some(transition), ..change(&container, 5) };
     save(&store, vec![change(transition)]).await;
     store.write(|tx| sql::save_log_snippet(tx, 1, "last words")).await.unwrap();
