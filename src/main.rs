@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use clap::Parser;
 use maintenant_collector::app::{Collector, bind, own_address};
 use maintenant_collector::backup;
@@ -21,6 +21,7 @@ use maintenant_collector::config::{CollectorArgs, Command, Config, local_socket}
 use maintenant_collector::heartbeats::pings::is_ping;
 use maintenant_collector::store::{Lock, LockError};
 use maintenant_gateway::config::{CollectorSettings, McpArgs, McpSettings, Target, base_url};
+use maintenant_gateway::subscriptions::EndOfStreams;
 use maintenant_gateway::{Collectors, Gateway, http, stdio};
 use maintenant_serve::args::{ListenArgs, LogArgs, Logging, TokenArgs};
 use maintenant_serve::clock;
@@ -133,7 +134,10 @@ async fn serve(config: Config, mcp: McpSettings) -> anyhow::Result<()> {
                 }
             };
             let gateway = gateway.clone();
-            let routes = mcp.http.then(|| http::router(gateway, collectors, &mcp, &drain.cut));
+            let routes = mcp.http.then(|| {
+                http::router(gateway, collectors, &mcp, &drain.cut)
+                    .layer(Extension(EndOfStreams(drain.begin.clone())))
+            });
             own(config, lock, socket, routes, mcp.stdio, &drain).await
         };
         let result = collected.await;

@@ -282,6 +282,17 @@ impl Collector {
         self.get::<SilenceList>("silence", &query).await.map(|list| list.rules)
     }
 
+    /// The stream of what happens. Other servers send no head before the first event, so nothing
+    /// but the connection has a deadline, and no place in the queue is held.
+    pub(crate) async fn events(&self) -> Result<Response, ClientError> {
+        let response = self.send(Method::GET, "containers/events", &(), None).await;
+        let response = response.map_err(|failure| failure.error)?;
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            status => Err(Failure::answered(status, &[]).error),
+        }
+    }
+
     pub(crate) async fn acknowledge(
         &self,
         id: i64,

@@ -19,10 +19,10 @@ use rmcp::model::{
     GetPromptResponse, Implementation, InitializeRequestParams, InitializeResult,
     ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
     MetaObject, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams,
-    ReadResourceResponse, ServerConfig, SetLevelRequestParams, SubscribeRequestParams, Tool,
-    UnsubscribeRequestParams,
+    ReadResourceResponse, ServerConfig, SetLevelRequestParams, SubscribeRequestParams,
+    SubscriptionFilter, Tool, UnsubscribeRequestParams,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -154,6 +154,19 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
     ) -> Result<InitializeResult, ErrorData> {
         log_client(&request.client_info);
         answer(watch(context.ct.clone(), self.0.initialize(request, context)).await)
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        self.0.accepted_subscription_filter(requested)
+    }
+
+    /// The one request without a time limit; the handler ends it.
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let listening = AssertUnwindSafe(self.0.listen(context)).catch_unwind();
+        answer(listening.await.map_or(Ending::Panicked, Ending::Done))
     }
 
     async fn discover(

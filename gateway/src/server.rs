@@ -2,25 +2,33 @@
 
 use std::sync::Arc;
 
+use maintenant_serve::clock;
 use rmcp::handler::server::tool::{ToolCallContext, ToolRouter};
 use rmcp::model::{
     CacheScope, CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult,
-    DiscoverResult, ErrorData, GetPromptRequestParams, GetPromptResponse, Implementation,
-    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-    PaginatedRequestParams, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
-    ServerConfig, Tool,
+    DiscoverResult, ErrorCode, ErrorData, GetPromptRequestParams, GetPromptResponse,
+    Implementation, InitializeRequestParams, InitializeResult, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+    ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities, ServerConfig,
+    SubscriptionFilter, Tool,
 };
-use rmcp::service::RequestContext;
+use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
 
+use crate::caller::{Caller, Scope};
 use crate::collectors::Collectors;
 use crate::error::unknown_one_of;
 use crate::guarded::is_modern;
-use crate::{prompts, resources, schema};
+use crate::progress::Progress;
+use crate::subscriptions::{self, Subscriptions};
+use crate::{completions, prompts, resources, schema};
 
 /// How long a client may keep a list without asking again. Lists change only with a new version,
 /// but are private: what there is may depend on who asks.
 const FRESH_MILLISECONDS: u64 = 300_000;
+
+/// Our own codes lie outside JSON-RPC's reserved range.
+const FORBIDDEN: ErrorCode = ErrorCode(4030);
 
 /// Clients show at most 2048 characters of this.
 pub const INSTRUCTIONS: &str = "\
@@ -33,7 +41,8 @@ list_endpoints (HTTP and TCP probes), list_heartbeats (jobs that report by pingi
 list_certificates. Each has what is broken first and counts the rest. get_container explains one \
 container, get_container_logs reads or searches its log, get_endpoint_history shows one endpoint \
 over time. get_resources shows the host, get_top_consumers ranks containers by CPU or memory, \
-get_updates lists newer images. get_health tells whether the monitoring itself works; call it when \
+get_updates lists newer images. The resource monitor://overview has it all on one page; listeners \
+are told when it or monitor://alerts/active changes. get_health tells whether the monitoring itself works; call it when \
 data looks old, states are `unknown`, or a collector does not answer.
 
 Containers are named by name or id, the rest by the id of its list. `unknown` means that nothing \
@@ -57,6 +66,7 @@ struct Inner {
     tools: Vec<Tool>,
     /// Names of tools that change something, where nothing may be changed.
     withheld: Vec<String>,
+    subscriptions: Subscriptions,
 }
 
 impl Gateway {
@@ -82,7 +92,8 @@ impl Gateway {
             });
         }
         let tools = router.list_all();
-        Self(Arc::new(Inner { collectors, router, tools, withheld }))
+        let subscriptions = Subscriptions::new(collectors.clone());
+        Self(Arc::new(Inner { collectors, router, tools, withheld, subscriptions }))
     }
 
     pub(crate) fn collectors(&self) -> &Collectors {
@@ -93,6 +104,35 @@ impl Gateway {
     pub fn tools(&self) -> &[Tool] {
         &self.0.tools
     }
+
+    /// Calls a tool; nothing is said of its progress.
+    pub(crate) async fn answer(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        if self.0.withheld.iter().any(|name| *name == request.name) {
+            let fault = format!(
+                "{} changes something, and this gateway only reads (MAINTENANT_MCP_READ_ONLY)",
+                request.name
+            );
+            return Err(ErrorData::invalid_params(fault, None));
+        }
+        if !self.0.router.has_route(&request.name) {
+            let known = self.0.tools.iter().map(|tool| tool.name.as_ref());
+            return Err(unknown_one_of("tool", &request.name, known));
+        }
+        self.0.router.call(ToolCallContext::new(self, request, context)).await
+    }
+}
+
+/// Resources, their changes and completions show what tools read.
+fn may_read(context: &RequestContext<RoleServer>) -> Result<(), ErrorData> {
+    if Caller::of(context).is_none_or(|caller| caller.may(Scope::MonitorRead)) {
+        return Ok(());
+    }
+    let scope = Scope::MonitorRead.as_str();
+    Err(ErrorData::new(FORBIDDEN, format!("this takes the scope {scope}"), None))
 }
 
 /// How long a client of 2026-07-28 may keep a list; earlier ones were never told such things.
@@ -112,11 +152,13 @@ fn first_page(request: Option<PaginatedRequestParams>) -> Result<(), ErrorData> 
 
 impl ServerHandler for Gateway {
     fn get_info(&self) -> ServerConfig {
-        // Nothing of what is listed changes while the process runs, so nobody needs to subscribe.
+        // Nothing of what is listed changes while the process runs, so nobody needs to subscribe
+        // to the lists.
         let capabilities = ServerCapabilities::builder()
             .enable_tools()
             .enable_prompts()
             .enable_resources()
+            .enable_resources_subscribe()
             .enable_completions()
             .build();
         ServerConfig::new(capabilities)
@@ -125,6 +167,32 @@ impl ServerHandler for Gateway {
                     .with_title("maintenant monitoring"),
             )
             .with_instructions(INSTRUCTIONS)
+    }
+
+    /// Clients before 2026-07-28 subscribe by requests that need a session to be told about.
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        let mut result = self.negotiate_initialize(&request)?;
+        context.peer.set_peer_info(request);
+        if let Some(resources) = &mut result.capabilities.resources {
+            resources.subscribe = None;
+        }
+        Ok(result)
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        subscriptions::accepted(requested)
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        may_read(context.request_context())?;
+        self.0.subscriptions.serve(context).await
     }
 
     async fn discover(
@@ -156,18 +224,8 @@ impl ServerHandler for Gateway {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        if self.0.withheld.iter().any(|name| *name == request.name) {
-            let fault = format!(
-                "{} changes something, and this gateway only reads (MAINTENANT_MCP_READ_ONLY)",
-                request.name
-            );
-            return Err(ErrorData::invalid_params(fault, None));
-        }
-        if !self.0.router.has_route(&request.name) {
-            let known = self.0.tools.iter().map(|tool| tool.name.as_ref());
-            return Err(unknown_one_of("tool", &request.name, known));
-        }
-        self.0.router.call(ToolCallContext::new(self, request, context)).await
+        let (progress, name) = (Progress::of(&context), request.name.clone());
+        progress.during(&name, self.answer(request, context)).await
     }
 
     async fn list_prompts(
@@ -186,7 +244,7 @@ impl ServerHandler for Gateway {
         request: GetPromptRequestParams,
         _context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        prompts::get(&request).map(GetPromptResponse::from)
+        prompts::get(&request, self.collectors(), clock::now()).map(GetPromptResponse::from)
     }
 
     async fn list_resources(
@@ -207,7 +265,8 @@ impl ServerHandler for Gateway {
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         first_page(request)?;
         let (ttl_ms, cache_scope) = freshness(&context);
-        Ok(ListResourceTemplatesResult { ttl_ms, cache_scope, ..Default::default() })
+        let list = ListResourceTemplatesResult::with_all_items(resources::templates());
+        Ok(ListResourceTemplatesResult { ttl_ms, cache_scope, ..list })
     }
 
     /// The answer carries no cache hints of its own; rmcp adds those of data to be read anew.
@@ -216,14 +275,18 @@ impl ServerHandler for Gateway {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        resources::read(self, &request.uri, context).await.map(ReadResourceResponse::from)
+        may_read(&context)?;
+        let progress = Progress::of(&context);
+        let read = resources::read(self, &request.uri, context);
+        progress.during("resources/read", read).await.map(ReadResourceResponse::from)
     }
 
     async fn complete(
         &self,
         request: CompleteRequestParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        Ok(prompts::complete(&request.r#ref, &request.argument, self.collectors()).await)
+        may_read(&context)?;
+        Ok(completions::complete(&request, self.collectors()).await)
     }
 }

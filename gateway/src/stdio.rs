@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use rmcp::model::{
-    ClientJsonRpcMessage, ClientNotification, ClientRequest, GetMeta, JsonRpcMessage, RequestId,
-    ServerJsonRpcMessage,
+    ClientJsonRpcMessage, ClientNotification, ClientRequest, GetExtensions, GetMeta,
+    JsonRpcMessage, RequestId, ServerJsonRpcMessage,
 };
 use rmcp::service::ServerInitializeError;
 use rmcp::transport::{Transport, stdio_pipes};
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::guarded::{Guarded, misshapen};
 use crate::jsonrpc;
+use crate::subscriptions::EndOfStreams;
 
 /// Longest line; a longer one is skipped and answered.
 const LONGEST_LINE: usize = 1 << 20;
@@ -69,6 +70,8 @@ struct Lines<R, W> {
     /// `receive` may be dropped at any await and called again; an answer half written goes on here.
     answer: Option<BoxFuture<'static, io::Result<()>>>,
     stop: CancellationToken,
+    /// Nobody reads streams any more.
+    streams: CancellationToken,
     /// Nothing more is read; running calls have until then.
     ends_at: Option<Instant>,
     running: Arc<watch::Sender<HashSet<RequestId>>>,
@@ -91,6 +94,7 @@ impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin + 'static> Lines<
             skipping: false,
             answer: None,
             stop,
+            streams: CancellationToken::new(),
             ends_at: None,
             running: Arc::new(watch::Sender::new(HashSet::new())),
             begun: false,
@@ -127,8 +131,8 @@ impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin + 'static> Lines<
     }
 
     /// What rmcp is to see of a message. A response answers nothing, as this server never asks.
-    fn admitted(&mut self, message: ClientJsonRpcMessage) -> Option<ClientJsonRpcMessage> {
-        match &message {
+    fn admitted(&mut self, mut message: ClientJsonRpcMessage) -> Option<ClientJsonRpcMessage> {
+        match &mut message {
             JsonRpcMessage::Response(_) | JsonRpcMessage::Error(_) => return None,
             JsonRpcMessage::Notification(notification) => {
                 if let ClientNotification::CancelledNotification(cancelled) =
@@ -155,6 +159,8 @@ impl<R: AsyncRead + Send + Unpin, W: AsyncWrite + Send + Unpin + 'static> Lines<
                     ClientRequest::PingRequest(_) | ClientRequest::DiscoverRequest(_) => false,
                     request => request.get_meta().protocol_version().is_some(),
                 };
+                let streams = EndOfStreams(self.streams.clone());
+                request.request.extensions_mut().insert(streams);
                 self.running.send_modify(|running| {
                     running.insert(request.id.clone());
                 });
@@ -230,6 +236,7 @@ where
             };
             match read {
                 Read::End => {
+                    self.streams.cancel();
                     self.ends_at = Some(Instant::now() + FINISH);
                     continue;
                 }

@@ -64,7 +64,7 @@ impl Verifier {
 
     /// Keeps the keys fresh, until it is dropped.
     pub async fn refresh(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     pub fn state(&self) -> Vec<IssuerState> {

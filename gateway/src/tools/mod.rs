@@ -18,6 +18,7 @@ mod updates;
 
 use std::collections::BTreeMap;
 
+pub(crate) use containers::{NO_SUCH_CONTAINER, NOT_ASKED};
 use rmcp::handler::server::tool::ToolRouter;
 
 use crate::server::Gateway;

@@ -17,7 +17,7 @@ fn alert(id: i64, rest: Value) -> Value {
     object(base, rest)
 }
 
-fn down() -> Value {
+pub(crate) fn down() -> Value {
     let details = json!({
         "since": "2026-05-05T09:58:30Z", "exit_code": 137, "oom_killed": true, "note": "",
         "error": "pull https://ops:hunter2@registry.example.org/x\u{1b}[31m denied",

@@ -10,6 +10,7 @@
 )]
 
 mod alerts;
+mod beyond;
 mod fake;
 mod faults;
 mod monitors;
@@ -18,6 +19,7 @@ mod prompts;
 mod resources;
 mod status_page;
 mod stdio;
+mod subscriptions;
 mod tls;
 mod tools;
 mod updates;

@@ -29,7 +29,7 @@ fn v1(path: &str, nth: usize) -> Answer {
 }
 
 #[tokio::test]
-async fn a_resource_is_what_its_tool_answers() {
+async fn addresses_of_earlier_versions_are_read_and_not_listed() {
     let fake = Fake::tcp(v1).await;
     let client = Client::new(&fake.url).await;
     let listed = client.peer.list_all_resources().await.unwrap();
@@ -44,7 +44,7 @@ async fn a_resource_is_what_its_tool_answers() {
         ("maintenant://resources", "get_resources"),
         ("maintenant://updates", "get_updates"),
     ];
-    assert_eq!(listed, tools.map(|(uri, _)| uri));
+    assert_eq!(listed, ["monitor://alerts/active", "monitor://overview"]);
     for (uri, tool) in tools {
         let answer = client.call(tool, json!({})).await;
         let mut read = read(&client, uri).await.unwrap();
@@ -54,18 +54,19 @@ async fn a_resource_is_what_its_tool_answers() {
         }
         assert_eq!(read, answer, "{uri}");
     }
-    assert!(client.peer.list_all_resource_templates().await.unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn an_unknown_address_and_a_silent_collector_are_two_errors() {
     let client = Client::new(&nobody().await).await;
-    for uri in ["maintenant://nothing", "maintenant://health/", "file:///etc/passwd", ""] {
+    for uri in
+        ["maintenant://nothing", "maintenant://health/", "monitor://", "file:///etc/passwd", ""]
+    {
         let Err(ServiceError::McpError(error)) = read(&client, uri).await else {
             panic!("{uri} was read");
         };
         assert_eq!(error.data, Some(json!({"uri": uri})));
-        assert!(error.message.contains("maintenant://containers"), "{}", error.message);
+        assert!(error.message.contains("monitor://containers/{name}"), "{}", error.message);
     }
     let Err(ServiceError::McpError(error)) = read(&client, "maintenant://containers").await else {
         panic!("read from nobody");

@@ -178,8 +178,8 @@ async fn who_acknowledges_is_the_client_that_calls() {
     assert_eq!(told, names.map(|name| json!({"acknowledged_by": name})));
 }
 
-fn check_capabilities(capabilities: &Value) {
-    let declared = json!({"tools": {}, "prompts": {}, "resources": {}, "completions": {}});
+fn check_capabilities(capabilities: &Value, resources: &Value) {
+    let declared = json!({"tools": {}, "prompts": {}, "resources": resources, "completions": {}});
     assert_eq!(*capabilities, declared);
 }
 
@@ -187,19 +187,21 @@ fn check_capabilities(capabilities: &Value) {
 async fn prompts_and_resources_are_served_to_clients_that_initialize() {
     let (server, _fake) = server().await;
     let info = server.rpc(initialize("2025-11-25")).await;
-    check_capabilities(&info["result"]["capabilities"]);
+    // Without a session nobody can be told of anything later.
+    check_capabilities(&info["result"]["capabilities"], &json!({}));
 
     let prompts = server.legacy("prompts/list", json!({})).await;
     assert_eq!(prompts["result"]["prompts"][1]["name"], "triage");
     let prompt = server.legacy("prompts/get", json!({"name": "triage"})).await;
     assert_eq!(prompt["result"]["messages"][0]["role"], "user");
     let resources = server.legacy("resources/list", json!({})).await;
-    assert_eq!(resources["result"]["resources"][4]["uri"], "maintenant://health");
+    assert_eq!(resources["result"]["resources"][1]["uri"], "monitor://overview");
     let read = server.legacy("resources/read", json!({"uri": "maintenant://health"})).await;
     assert_eq!(read["result"]["contents"][0]["mimeType"], "application/json");
     let templates = server.legacy("resources/templates/list", json!({})).await;
-    assert_eq!(templates["result"], json!({"resourceTemplates": []}));
-    for answer in [prompts, prompt, resources, read] {
+    let template = &templates["result"]["resourceTemplates"][0]["uriTemplate"];
+    assert_eq!(template, "monitor://containers/{name}");
+    for answer in [prompts, prompt, resources, templates, read] {
         for modern in ["ttlMs", "cacheScope", "resultType", "_meta"] {
             assert!(answer["result"].get(modern).is_none(), "{modern} in {answer}");
         }
@@ -219,7 +221,7 @@ async fn prompts_and_resources_are_served_to_clients_of_2026_07_28() {
     let (server, _fake) = server().await;
     let ask = async |method, params, name| server.modern(method, params, name).await;
     let discovered = ask("server/discover", json!({}), None).await;
-    check_capabilities(&discovered["result"]["capabilities"]);
+    check_capabilities(&discovered["result"]["capabilities"], &json!({"subscribe": true}));
 
     let health = "maintenant://health";
     let read = ask("resources/read", json!({"uri": health}), Some(health)).await;

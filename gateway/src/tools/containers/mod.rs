@@ -8,6 +8,7 @@ mod resolve;
 use maintenant_api::containers::{ExitReason, Health, State};
 
 pub(in crate::tools) use list::Summary;
+pub(crate) use resolve::{NO_SUCH_CONTAINER, NOT_ASKED};
 use rmcp::handler::server::tool::ToolRouter;
 
 use crate::listed::Listed;

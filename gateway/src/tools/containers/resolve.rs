@@ -13,6 +13,10 @@ use crate::listed::Listed;
 use crate::server::Gateway;
 use crate::untrusted::quoted;
 
+/// How the answer begins when nothing is called so.
+pub(crate) const NO_SUCH_CONTAINER: &str = "There is no container";
+/// What it says then of collectors where it may be.
+pub(crate) const NOT_ASKED: &str = "Not asked, because they do not answer";
 /// Shorter beginnings of a Docker id are more likely a name.
 const SHORTEST_PREFIX: usize = 6;
 
@@ -193,10 +197,10 @@ fn unknown<'a>(
     let silent = if silent.is_empty() {
         String::new()
     } else {
-        format!(" Not asked, because they do not answer: {}.", names_of(silent))
+        format!(" {NOT_ASKED}: {}.", names_of(silent))
     };
     ToolError::new(format!(
-        "There is no container {}.{nearest}{silent} list_containers shows all of them; its `name` \
+        "{NO_SUCH_CONTAINER} {}.{nearest}{silent} list_containers shows all of them; its `name` \
          filter finds parts of names.",
         quoted(wanted)
     ))
