@@ -12,11 +12,17 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use jiff::Timestamp;
-use maintenant_api::status::ComponentStatus;
+use maintenant_api::endpoints::{EndpointSource, EndpointStatus, EndpointType, Phases};
 use maintenant_collector::config::Edition;
+use maintenant_collector::endpoints::model::State;
+use maintenant_collector::endpoints::probe::Outcome;
+use maintenant_collector::endpoints::sql::{Declaration, Write};
+use maintenant_collector::endpoints::{self, spec};
+use maintenant_collector::monitored::Monitored;
+use maintenant_collector::runtime::{NOTHING, Runtime as Engine, RuntimeState};
 use maintenant_collector::status::components::{Component, Composition};
 use maintenant_collector::status::model::{DAY_MS, DAYS, Day, day};
-use maintenant_collector::status::monitors::{Alarm, Kind, Monitor, PastDay, Ref, Watched};
+use maintenant_collector::status::monitors::Kind;
 use maintenant_collector::status::{Settings, Status, sql};
 use maintenant_collector::store::{Store, Writer};
 use rusqlite::Connection;
@@ -24,25 +30,6 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 const COMPONENTS: i64 = 100;
-
-struct Endpoints;
-
-impl Watched for Endpoints {
-    fn monitors(&self, _: &Connection, _: Kind) -> rusqlite::Result<Vec<Monitor>> {
-        let status = ComponentStatus::Operational;
-        Ok((1..=COMPONENTS)
-            .map(|id| Monitor { id, name: format!("endpoint {id}"), status })
-            .collect())
-    }
-
-    fn alarms(&self, _: &Connection) -> rusqlite::Result<Vec<Alarm>> {
-        Ok(Vec::new())
-    }
-
-    fn past(&self, _: &Connection, _: Ref, _: i64, _: Timestamp) -> rusqlite::Result<Vec<PastDay>> {
-        Ok(Vec::new())
-    }
-}
 
 struct Site {
     runtime: Runtime,
@@ -66,22 +53,52 @@ impl Site {
             edition: Edition::Extended,
         };
         let drain = CancellationToken::new();
-        let status = Status::new(store, Arc::new(Endpoints), settings, true, drain, now);
+        let watched = Monitored { runtime: RuntimeState::new(Engine::new(NOTHING, now)) };
+        let status = Status::new(store, Arc::new(watched), settings, true, drain, now);
         Self { runtime, status, now, _writer: writer, _folder: folder }
+    }
+}
+
+fn declaration(number: i64) -> Declaration {
+    Declaration {
+        container_id: 0,
+        label_key: format!("file:{number}"),
+        source: EndpointSource::File,
+        container_name: String::new(),
+        external_id: String::new(),
+        compose_project: String::new(),
+        compose_service: String::new(),
+        name: number.to_string(),
+        kind: EndpointType::Http,
+        target: "https://shop.example/health".to_owned(),
+        config: spec::defaults(EndpointType::Http),
+        own: None,
+    }
+}
+
+fn well() -> Outcome {
+    Outcome {
+        failure: None,
+        response_time_ms: 20,
+        http_status: Some(200),
+        phases: Phases::default(),
     }
 }
 
 fn fill(tx: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     for number in 1..=COMPONENTS {
+        let endpoint = endpoints::sql::declare(tx, &declaration(number), now)?;
+        let up = State { status: EndpointStatus::Up, ..State::default() };
+        let check = Write::check(endpoint, now, &well(), &State::default(), &up);
+        endpoints::sql::save(tx, &[check], now)?;
         let component = Component {
             id: 0,
-            composition: Composition::Explicit(vec![(Kind::Endpoint, number)]),
+            composition: Composition::Explicit(vec![(Kind::Endpoint, endpoint)]),
             display_name: format!("Component {number}"),
             display_order: number,
             visible: true,
             auto_incident: true,
             set: None,
-            last_alert_id: 0,
             created_at: now,
             updated_at: now,
         };

@@ -1,7 +1,6 @@
 //! Settings of the collector. Every option is taken as text and validated here, so that one run
 //! reports every fault.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,9 +91,6 @@ pub struct CollectorArgs {
     /// PEM file of certificate authorities that probes trust besides the system's
     #[arg(long, env = "MAINTENANT_PROBE_CA_CERT", value_name = "FILE", global = true)]
     pub probe_ca_cert: Option<PathBuf>,
-    /// Proxies whose X-Forwarded-For is believed, comma list of addresses and networks
-    #[arg(long, env = "MAINTENANT_TRUSTED_PROXIES", value_name = "NETWORKS", global = true)]
-    pub trusted_proxies: Option<String>,
     /// Let channels and webhooks use http and reach private addresses
     #[arg(long, env = "MAINTENANT_ALLOW_PRIVATE_WEBHOOKS", value_name = "BOOL", global = true)]
     #[arg(default_value = "false", num_args = 0..=1, require_equals = true)]
@@ -288,10 +284,10 @@ impl CollectorArgs {
             },
             db: database_path(&self.db, faults),
             probes: Probes {
-                allowed: networks(
-                    self.allowed_targets.as_deref(),
+                allowed: faults.or(
+                    Vec::new(),
                     "MAINTENANT_ALLOWED_TARGETS",
-                    faults,
+                    settings::networks(self.allowed_targets.as_deref().unwrap_or_default()),
                 ),
                 ca_cert: self.probe_ca_cert.clone(),
             },
@@ -300,11 +296,7 @@ impl CollectorArgs {
                 .as_deref()
                 .map(|path| endpoints::file::read(path, faults))
                 .unwrap_or_default(),
-            trusted_proxies: networks(
-                self.trusted_proxies.as_deref(),
-                "MAINTENANT_TRUSTED_PROXIES",
-                faults,
-            ),
+            trusted_proxies: listen.trusted_proxies,
             base_url: listen.base_url.to_string().trim_end_matches('/').to_owned(),
             notify,
             updates: updates::Settings {
@@ -351,17 +343,6 @@ pub fn local_socket(database: &Path) -> PathBuf {
 }
 
 /// A comma list of networks; a bare address is a network of one.
-fn networks(text: Option<&str>, name: &str, faults: &mut Faults) -> Vec<IpNet> {
-    let parse = |text: &String| {
-        text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
-            format!("`{text}` is no network; use forms such as 10.0.0.0/8, 192.0.2.1 or fd00::/8")
-        })
-    };
-    let parts = settings::list(text.unwrap_or_default());
-    let parsed = parts.iter().map(parse).collect::<Result<Vec<_>, _>>();
-    faults.or(Vec::new(), name, parsed)
-}
-
 fn down_after(text: &str, faults: &mut Faults) -> SignedDuration {
     let parsed = settings::duration(text).and_then(|after| {
         let after = SignedDuration::try_from(after).unwrap_or(SignedDuration::MAX);

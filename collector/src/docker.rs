@@ -533,6 +533,9 @@ pub struct InspectedHostConfig {
     pub cpuset_cpus: String,
     #[serde(deserialize_with = "null_as_default")]
     pub privileged: bool,
+    /// `--rm`: it is removed as soon as it stops.
+    #[serde(deserialize_with = "null_as_default")]
+    pub auto_remove: bool,
     #[serde(deserialize_with = "null_as_default")]
     pub cap_add: Vec<String>,
     /// By the container's port, as `5432/tcp`.
@@ -584,12 +587,21 @@ impl<'de> Deserialize<'de> for EngineSocket {
     }
 }
 
-/// By the names that engines give it, or the folder in which it is.
+/// By the names that engines give it, or a folder in which it is: all of the host too, as `/`.
 fn is_engine_socket(source: &str) -> bool {
-    let source = source.trim_end_matches('/');
-    let name = source.rsplit('/').next().unwrap_or_default();
-    matches!(name, "docker.sock" | "podman.sock" | "containerd.sock" | "crio.sock")
-        || matches!(source, "/run" | "/var/run" | "/run/podman" | "/run/containerd")
+    let path = source.trim_end_matches('/');
+    let name = path.rsplit('/').next().unwrap_or_default();
+    if matches!(name, "docker.sock" | "podman.sock" | "containerd.sock" | "crio.sock") {
+        return true;
+    }
+    let Some(folder) = path.strip_prefix("/var/run").or_else(|| path.strip_prefix("/run")) else {
+        return path.is_empty() && !source.is_empty();
+    };
+    // Rootless engines have theirs in the folder of their user.
+    let of_user = folder.strip_prefix("/user/").unwrap_or_default();
+    let of_user = of_user.strip_suffix("/podman").unwrap_or(of_user);
+    matches!(folder, "" | "/podman" | "/containerd" | "/crio" | "/user")
+        || !of_user.is_empty() && of_user.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 impl InspectedHostConfig {
@@ -806,6 +818,15 @@ mod tests {
         check(r#"["/srv/docker.sock.d:/data"]"#, false);
         check(r#"["data:/var/run/docker.sock"]"#, false);
         check(r#"["/var/run:/var/run:ro"]"#, true);
+        check(r#"["/:/rootfs:ro","/sys:/sys:ro"]"#, true);
+        check(r#"[{"Type":"bind","Source":"//"}]"#, true);
+        check(r#"[{"Type":"tmpfs","Source":"","Target":"/run"}]"#, false);
+        check(r#"["/run/crio:/run/crio"]"#, true);
+        check(r#"["/run/user/1000:/x"]"#, true);
+        check(r#"["/run/user/1000/podman:/x"]"#, true);
+        check(r#"["/run/user/:/x"]"#, true);
+        check(r#"["/run/user/1000/bus:/x"]"#, false);
+        check(r#"["/run/users:/x","/runs:/y","/var/lib:/z","/srv/run:/r"]"#, false);
         check(r#"[{"Type":"bind","Source":"/run/user/1000/podman/podman.sock"}]"#, true);
         check(r#"[{"Type":"bind","Source":"/run/docker.sock","Target":"/d"}]"#, true);
         check(r#"[{"Type":"volume","Name":"data"},7,null]"#, false);

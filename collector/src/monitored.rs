@@ -6,12 +6,16 @@ use jiff::Timestamp;
 use maintenant_api::alerts::AlertStatus;
 use maintenant_api::certificates::CertificateStatus;
 use maintenant_api::containers::{Health, State};
-use maintenant_api::endpoints::EndpointStatus;
+use maintenant_api::endpoints::{Endpoint, EndpointStatus};
 use maintenant_api::heartbeats::HeartbeatStatus;
+use maintenant_api::monitors::AlertState;
 use maintenant_api::status::ComponentStatus;
 use rusqlite::Connection;
 
+use crate::containers::model::Container;
+use crate::containers::rules::is_down;
 use crate::endpoints::history::History;
+use crate::endpoints::model::{OpenSpan, SpanState};
 use crate::runtime::RuntimeState;
 use crate::status::model::{DAY_MS, day};
 use crate::status::monitors::{Alarm, Kind, Monitor, PastDay, Ref, Watched};
@@ -34,19 +38,30 @@ impl Watched for Monitored {
                 let list = containers::sql::list_watched(db)?.into_iter();
                 list.map(|container| Monitor {
                     id: container.id,
-                    status: of_container(container.state, container.health, is_heard),
+                    status: of_container(&container, is_heard),
                     name: container.facts.name,
                 })
                 .collect()
             }
             Kind::Endpoint => {
                 let list = endpoints::sql::list(db, false)?.into_iter();
-                list.map(|endpoint| Monitor {
-                    id: endpoint.id,
-                    status: of_endpoint(endpoint.status),
-                    name: if endpoint.name.is_empty() { endpoint.target } else { endpoint.name },
-                })
-                .collect()
+                let one = |endpoint: Endpoint| {
+                    let span = if is_unconfirmed(&endpoint) {
+                        endpoints::sql::find_state(db, endpoint.id)?.span
+                    } else {
+                        None
+                    };
+                    Ok(Monitor {
+                        id: endpoint.id,
+                        status: of_endpoint(&endpoint, span),
+                        name: if endpoint.name.is_empty() {
+                            endpoint.target
+                        } else {
+                            endpoint.name
+                        },
+                    })
+                };
+                list.map(one).collect::<rusqlite::Result<_>>()?
             }
             Kind::Heartbeat => {
                 let list = heartbeats::sql::list(db)?.into_iter();
@@ -133,12 +148,14 @@ fn by_day(spans: &[Span], from: Timestamp) -> Vec<PastDay> {
     days.into_iter().map(|(day, (up_ms, down_ms))| PastDay { day, up_ms, down_ms }).collect()
 }
 
-/// Running is operational, unless unhealthy; so is a job that ended as it should. Of a container that
-/// was never started, and while the runtime is not heard, nothing is known.
-fn of_container(state: State, health: Option<Health>, is_heard: bool) -> ComponentStatus {
-    match state {
+/// Running is operational, unless unhealthy; so is a job that ended by itself as it should. What is an
+/// outage to its alerts is one here, and so is a pause. Of a container that was never started, and while
+/// the runtime is not heard, nothing is known.
+fn of_container(container: &Container, is_heard: bool) -> ComponentStatus {
+    match container.state {
         _ if !is_heard => ComponentStatus::Unknown,
-        State::Running if health == Some(Health::Unhealthy) => ComponentStatus::Degraded,
+        _ if is_down(container) => ComponentStatus::MajorOutage,
+        State::Running if container.health == Some(Health::Unhealthy) => ComponentStatus::Degraded,
         State::Running | State::Completed => ComponentStatus::Operational,
         State::Paused | State::Restarting | State::Exited | State::Dead => {
             ComponentStatus::MajorOutage
@@ -147,8 +164,22 @@ fn of_container(state: State, health: Option<Health>, is_heard: bool) -> Compone
     }
 }
 
-fn of_endpoint(status: EndpointStatus) -> ComponentStatus {
-    match status {
+/// Whether its last checks failed, fewer of them than its threshold. One whose container is stopped
+/// needs no confirmation, and no failure is counted.
+fn is_unconfirmed(endpoint: &Endpoint) -> bool {
+    endpoint.status == EndpointStatus::Down
+        && endpoint.alert_state == AlertState::Normal
+        && endpoint.consecutive_failures > 0
+}
+
+/// Until a failure is confirmed an endpoint is what its open `span` says, as its uptime counts it.
+fn of_endpoint(endpoint: &Endpoint, span: Option<OpenSpan>) -> ComponentStatus {
+    match endpoint.status {
+        EndpointStatus::Down if is_unconfirmed(endpoint) => match span.map(|span| span.state) {
+            Some(SpanState::Up) => ComponentStatus::Operational,
+            Some(SpanState::Down | SpanState::StillDown) => ComponentStatus::MajorOutage,
+            None => ComponentStatus::Unknown,
+        },
         EndpointStatus::Up => ComponentStatus::Operational,
         EndpointStatus::Down => ComponentStatus::MajorOutage,
         EndpointStatus::Unknown => ComponentStatus::Unknown,
@@ -176,34 +207,112 @@ fn of_certificate(status: CertificateStatus) -> ComponentStatus {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use maintenant_api::containers::ExitReason;
+
     use super::*;
+    use crate::containers::labels::Labels;
+    use crate::containers::model::{Exit, Facts, RestartPolicy, Seen, adopt};
+    use crate::endpoints::model::Policy;
 
     fn check(known: ComponentStatus, expected: &str) {
         assert_eq!(known.as_str(), expected);
     }
 
-    #[test]
-    fn a_container_that_does_not_run_is_out_and_one_not_heard_of_unknown() {
-        use Health::{Healthy, Starting, Unhealthy};
-        check(of_container(State::Running, None, true), "operational");
-        check(of_container(State::Running, Some(Healthy), true), "operational");
-        check(of_container(State::Running, Some(Starting), true), "operational");
-        check(of_container(State::Running, Some(Unhealthy), true), "degraded");
-        check(of_container(State::Completed, None, true), "operational");
-        check(of_container(State::Exited, None, true), "major_outage");
-        check(of_container(State::Restarting, None, true), "major_outage");
-        check(of_container(State::Paused, None, true), "major_outage");
-        check(of_container(State::Dead, None, true), "major_outage");
-        check(of_container(State::Created, None, true), "unknown");
-        check(of_container(State::Running, None, false), "unknown");
-        check(of_container(State::Exited, None, false), "unknown");
+    fn container(state: State, health: Option<Health>, exit: Option<ExitReason>) -> Container {
+        let seen = Seen {
+            external_id: "x".to_owned(),
+            created_at: None,
+            facts: Facts {
+                name: "web".to_owned(),
+                image: "busybox:1".to_owned(),
+                labels: Labels::default(),
+                has_health_check: false,
+                restart_policy: RestartPolicy::No,
+                stop_signal: 15,
+                restart_count: 0,
+                error_detail: String::new(),
+                exposure: None,
+            },
+            state,
+            health,
+            exit_code: None,
+            oom_killed: false,
+            started_at: None,
+            finished_at: None,
+        };
+        let ended = |reason| Exit { code: 0, signal: None, oom_killed: false, reason };
+        Container { exit: exit.map(ended), ..adopt(1, &seen, Timestamp::UNIX_EPOCH) }
     }
 
     #[test]
-    fn an_endpoint_nobody_has_checked_is_unknown() {
-        check(of_endpoint(EndpointStatus::Up), "operational");
-        check(of_endpoint(EndpointStatus::Down), "major_outage");
-        check(of_endpoint(EndpointStatus::Unknown), "unknown");
+    fn a_container_that_does_not_run_is_out_and_one_not_heard_of_unknown() {
+        use ExitReason::{CannotStart, Completed, Error, Requested};
+        use Health::{Healthy, Starting, Unhealthy};
+        let check = |state, health, exit, is_heard, expected| {
+            check(of_container(&container(state, health, exit), is_heard), expected);
+        };
+        check(State::Running, None, None, true, "operational");
+        check(State::Running, None, Some(Error), true, "operational");
+        check(State::Running, Some(Healthy), None, true, "operational");
+        check(State::Running, Some(Starting), None, true, "operational");
+        check(State::Running, Some(Unhealthy), None, true, "degraded");
+        check(State::Completed, None, None, true, "operational");
+        check(State::Completed, None, Some(Completed), true, "operational");
+        check(State::Completed, None, Some(Requested), true, "major_outage");
+        check(State::Exited, None, Some(Error), true, "major_outage");
+        check(State::Restarting, None, None, true, "major_outage");
+        check(State::Paused, None, None, true, "major_outage");
+        check(State::Dead, None, None, true, "major_outage");
+        check(State::Created, None, None, true, "unknown");
+        check(State::Created, None, Some(CannotStart), true, "major_outage");
+        check(State::Running, None, None, false, "unknown");
+        check(State::Exited, None, Some(Error), false, "unknown");
+        check(State::Completed, None, Some(Requested), false, "unknown");
+    }
+
+    /// What the page shows after these checks, such as `++-`; `!` stops its container.
+    fn after(checks: &str) -> ComponentStatus {
+        let policy = Policy {
+            interval: Duration::from_secs(30),
+            timeout: Duration::from_secs(10),
+            failure_threshold: 3,
+            recovery_threshold: 2,
+        };
+        let mut state = endpoints::model::State::default();
+        for (second, check) in (0..).zip(checks.chars()) {
+            let at = Timestamp::from_second(1_000_000 + 30 * second).unwrap();
+            match check {
+                '!' => drop(state.stopped(at, at)),
+                check => drop(state.after_check(check == '+', at, &policy)),
+            }
+        }
+        let endpoint = serde_json::json!({
+            "id": 1, "endpoint_type": "tcp", "target": "db:5432", "source": "standalone",
+            "status": state.status, "alert_state": state.alert,
+            "consecutive_failures": state.failures,
+            "first_seen_at": "2026-01-01T00:00:00Z", "last_seen_at": "2026-01-01T00:00:00Z",
+        });
+        of_endpoint(&serde_json::from_value(endpoint).unwrap(), state.span)
+    }
+
+    #[test]
+    fn an_endpoint_is_out_once_its_failure_is_confirmed_and_unknown_until_it_is_checked() {
+        check(after(""), "unknown");
+        check(after("+"), "operational");
+        check(after("+-"), "operational");
+        check(after("+--"), "operational");
+        check(after("+---"), "major_outage");
+        check(after("+----"), "major_outage");
+        check(after("+---+"), "operational");
+        check(after("+---+-"), "major_outage");
+        check(after("+---++-"), "operational");
+        check(after("--"), "unknown");
+        check(after("---"), "major_outage");
+        check(after("+!"), "major_outage");
+        check(after("+-!"), "major_outage");
+        check(after("!-"), "major_outage");
     }
 
     #[test]

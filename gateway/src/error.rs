@@ -102,6 +102,10 @@ pub fn explain(name: &str, error: &ClientError) -> String {
         ClientError::StreamsMixed => {
             format!("{collector} cannot tell the streams apart; repeat the call without stream.")
         }
+        ClientError::NoLine => format!(
+            "{collector} told of no log line within a few seconds: either the log is empty, or \
+             its engine is slow. Try again if the container should have written something."
+        ),
         ClientError::Timeout => format!(
             "{collector} did not answer in time. Try again in a few seconds, or ask for less."
         ),
@@ -129,9 +133,9 @@ pub fn explain(name: &str, error: &ClientError) -> String {
 }
 
 const OUR_EDITION: &str = "start the collector with MAINTENANT_EDITION=extended";
-const EITHER_EDITION: &str =
-    "start it as its extended edition, which is MAINTENANT_EDITION=extended for our collector";
-const THEIR_EDITION: &str = "run it as its extended or enterprise edition";
+const EITHER_EDITION: &str = "run it as its extended edition: our collector with \
+                              MAINTENANT_EDITION=extended, an existing maintenant with a licence";
+const THEIR_EDITION: &str = "run it as its extended edition with a licence";
 
 fn extended_edition_needed(name: &str, next: &str) -> String {
     format!(

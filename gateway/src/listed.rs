@@ -59,14 +59,14 @@ where
 }
 
 /// `GET /containers`, down to what is needed of it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct List {
     #[serde(deserialize_with = "null_as_default")]
     groups: Vec<Group>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 struct Group {
     #[serde(deserialize_with = "null_as_default")]
@@ -123,7 +123,7 @@ pub struct ListedEndpoint {
 }
 
 /// `GET /endpoints`, down to what is needed of it.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct EndpointList {
     #[serde(deserialize_with = "null_as_default")]
@@ -131,7 +131,7 @@ pub(crate) struct EndpointList {
 }
 
 /// `GET /endpoints/{id}`, which tells the uptime beside the endpoint.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct FoundEndpoint {
     endpoint: ListedEndpoint,
     #[serde(default, deserialize_with = "null_as_default")]
@@ -226,7 +226,7 @@ fn details<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Map<String, Val
 }
 
 /// `GET /alerts`: newest first.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct AlertPage {
     #[serde(deserialize_with = "null_as_default")]
@@ -243,6 +243,9 @@ pub struct StatusComponent {
     pub id: i64,
     #[serde(default, deserialize_with = "null_as_default")]
     pub display_name: String,
+    /// Whether the page shows it; absent means that it does.
+    #[serde(default)]
+    pub visible: Option<bool>,
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@ The collector lives in a network namespace of its own: among the things generate
 probe, and none of them may be reached.
 """
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.places import REPOSITORY
 from support.programs import Program, Workshop, clean_environment, workshop
 
 TOKEN = "schemathesis-token"
@@ -18,17 +20,14 @@ CHECKS = (
     "not_a_server_error,status_code_conformance,content_type_conformance,"
     "response_headers_conformance,response_schema_conformance"
 )
-SUBJECTS = [
-    "alerts",
-    "certificates",
-    "containers",
-    "endpoints",
-    "heartbeats",
-    "notifications",
-    "resources",
-    "security",
-    "system",
-]
+
+
+def subjects() -> list[str]:
+    """All tags of the document."""
+    document = json.loads((REPOSITORY / "openapi" / "openapi.json").read_text())
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    assert all(operation["tags"] for operation in operations), "an operation without a tag"
+    return sorted({tag for operation in operations for tag in operation["tags"]})
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +38,16 @@ def alone() -> Iterator[tuple[Workshop, Program]]:
             before=ALONE,
             MAINTENANT_DB=str(place.database),
             MAINTENANT_RUNTIME="none",
+            MAINTENANT_EDITION="extended",
+            MAINTENANT_SMTP_HOST="127.0.0.1",
+            MAINTENANT_SMTP_TLS="none",
             MAINTENANT_API_TOKEN=TOKEN,
         )
         collector.until_listening()
         yield place, collector
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize("subject", subjects())
 def test_no_answer_is_outside_the_document(
     alone: tuple[Workshop, Program], subject: str
 ) -> None:

@@ -4,7 +4,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import httpx
@@ -93,6 +93,13 @@ class Page:
                 rows.append((component, today - ago, *minutes, 0))
         with sqlite3.connect(self.place.database, timeout=10) as db:
             db.executemany("INSERT INTO status_days VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+    def days(self, component: int) -> int:
+        """Of how many days something is known."""
+        ask = "SELECT count(*) FROM status_days WHERE component_id = ?"
+        with sqlite3.connect(self.place.database, timeout=10) as db:
+            return int(db.execute(ask, [component]).fetchone()[0])
 
 
 @pytest.fixture
@@ -189,6 +196,53 @@ def test_the_page_changes_while_it_is_open(page: Page, browser: Browser) -> None
         wait_until(lambda: "Web shop" in document(), "the page is open")
         page.ask("POST", "/incidents", 201, title="It broke", severity="minor")
         wait_until(lambda: "It broke" in document(), "the incident is shown", every=0.5)
+
+
+def test_what_a_reader_opened_stays_and_keeps_the_focus(page: Page, browser: Browser) -> None:
+    component = page.component("Web shop", up(page.rest, "shop"))
+    page.remember(component, {3: (0, 0, 95)})
+    page.until("Web shop", "operational")
+    # What is first known of today makes another bar.
+    wait_until(lambda: page.days(component) == 90, "something is known of today")
+    focus = "document.activeElement.parentElement.id"
+    with browser.open(page.url) as document:
+        wait_until(lambda: "Web shop" in document(), "the page is open")
+        document.run("document.querySelector('summary').click()")
+        document.run("document.querySelector('summary').focus()")
+        document.run("document.getElementById('main').dataset.old = 'yes'")
+        assert document.run(focus) == f"days-{component}"
+
+        page.ask("POST", "/incidents", 201, title="It broke", severity="minor")
+        wait_until(lambda: "It broke" in document(), "the incident is shown", every=0.5)
+        assert document.run("document.getElementById('main').dataset.old") is None
+        assert document.run(focus) == f"days-{component}"
+        assert document.run("document.querySelector('details').open") is True
+
+        # Where nothing new is said nothing is replaced but the time.
+        document.run("document.getElementById('main').dataset.old = 'yes'")
+        document.run("document.getElementById('as-of').dataset.old = 'yes'")
+        page.component("Hidden", up(page.rest, "hidden"), visible=False)
+        fresh = "document.getElementById('as-of').dataset.old === undefined"
+        wait_until(lambda: document.run(fresh), "the time is another", every=0.5)
+        assert document.run("document.getElementById('main').dataset.old") == "yes"
+        assert document.run(focus) == f"days-{component}"
+
+
+def test_the_page_comes_back_to_its_events_after_they_were_refused(
+    page: Page, browser: Browser
+) -> None:
+    page.component("Web shop", up(page.rest, "shop"))
+    with ExitStack() as seats:
+        for _ in range(8):
+            seats.enter_context(page.events())
+        assert page.public.get("/status/events").status_code == 503
+        with browser.open(page.url) as document:
+            wait_until(lambda: "Web shop" in document(), "the page is open")
+            seats.close()
+            # It tries again after half a minute at most, and asks for the page anew then.
+            document.run("document.getElementById('as-of').dataset.old = 'yes'")
+            fresh = "document.getElementById('as-of').dataset.old === undefined"
+            wait_until(lambda: document.run(fresh), "it is connected", within=45, every=0.5)
 
 
 def test_it_needs_nothing_from_elsewhere_and_runs_nothing_foreign(page: Page) -> None:
@@ -296,7 +350,16 @@ def test_a_window_begins_and_ends_on_time_and_mutes_its_components(place: Worksh
     muted = alerts.until_only("heartbeat", shop.id, status="silenced")
     alerts.until_only("heartbeat", other.id, status="active")
 
-    # The window goes on after a restart, and ends while nobody looks.
+    # The window goes on after a restart within it: once announced, and still as quiet.
+    page.collector.stop()
+    clock.set("2026-06-01T12:30:00Z")
+    page = Page(place, **clock.settings)
+    page.until("Web shop", "under_maintenance")
+    page.until("Other", "major_outage")
+    Alerts(page.rest).until_only("heartbeat", shop.id, id=muted["id"], status="silenced")
+    assert [one["id"] for one in page.api()["active_incidents"]] == [incident["id"]]
+
+    # It ends while nobody looks.
     page.collector.stop()
     clock.set("2026-06-01T13:00:01Z")
     page = Page(place, **clock.settings)
@@ -353,14 +416,21 @@ def test_a_subscriber_confirms_is_told_and_goes(mails: Mails) -> None:
             MAINTENANT_SMTP_PORT=str(mails.port),
             MAINTENANT_SMTP_TLS="none",
             MAINTENANT_SMTP_FROM="status@example.org",
+            MAINTENANT_BASE_URL="https://status.example.org",
         )
         assert 'action="subscribe"' in page.public.get("/status/").text
         form = page.public.post("/status/subscribe", data={"email": "Ada@example.org"})
         assert (form.status_code, form.json()) == (200, {"status": "confirmation_sent"})
         confirm = link(text_of(mails, 0), page)
+        assert mails.messages[0]["Auto-Submitted"] == "auto-generated"
+        assert mails.messages[0]["List-Unsubscribe"] is None
         page.ask("POST", "/incidents", 201, title="Too early", severity="minor")
         assert page.public.get(confirm.replace("token=", "token=0")).status_code == 400
+        # A gateway that opens links changes nothing; the reader presses a button.
         assert page.public.get(confirm).status_code == 200
+        assert page.public.head(confirm).status_code == 200
+        assert page.rest.get("/status/subscribers")["confirmed"] == 0
+        assert page.public.post(confirm).status_code == 200
         listed = page.rest.get("/status/subscribers")
         assert (listed["total"], listed["confirmed"]) == (1, 1)
         assert listed["subscribers"][0]["email"] == "a***@example.org"
@@ -373,7 +443,13 @@ def test_a_subscriber_confirms_is_told_and_goes(mails: Mails) -> None:
         assert mails.messages[1]["To"] == "ada@example.org"
         assert mails.messages[1]["Subject"] == "[Example Works] Investigating: It broke"
         assert "We look." in told and "Too early" not in told
-        assert page.public.get(link(told, page)).status_code == 200
+        leave = link(told, page)
+        assert str(mails.messages[1]["List-Unsubscribe"]) == f"<https://status.example.org{leave}>"
+        assert mails.messages[1]["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+        assert page.public.get(leave).status_code == 200
+        assert page.rest.get("/status/subscribers")["total"] == 1
+        one_click = page.public.post(leave, data={"List-Unsubscribe": "One-Click"})
+        assert one_click.status_code == 200
         assert page.rest.get("/status/subscribers")["total"] == 0
         assert page.public.post("/status/subscribe", data={"email": "nobody"}).status_code == 400
 

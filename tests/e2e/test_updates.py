@@ -2,18 +2,20 @@
 
 import json
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import System
+from conftest import READERS, System
 from support import pki
 from support.docker import Docker
+from support.mcp_clients import Reader
 from support.places import short_folder
 from support.programs import workshop
-from support.registry import PASSWORD, USER, Registry, registry
+from support.registry import OCI, PASSWORD, USER, Registry, registry
 from support.rest import Rest
 from support.wait import wait_until
 
@@ -41,13 +43,15 @@ def rest(watched: System) -> Rest:
     return watched.rest
 
 
-def run(docker: Docker, image: str, name: str, **labels: str) -> str:
+def run(
+    docker: Docker, image: str, name: str, host_config: dict[str, Any] | None = None, **labels: str
+) -> str:
     """Runs an image of the registry under a name of this session; that name."""
     own, docker.image = docker.image, image
     named = {f"maintenant.update.{key.replace('tag_', 'tag-')}": to for key, to in labels.items()}
     try:
         name = docker.name(name)
-        docker.run(name, labels=named)
+        docker.run(name, labels={"kept": "yes", **named}, host_config=host_config)
         return name
     finally:
         docker.image = own
@@ -170,6 +174,33 @@ def test_a_manifest_list_is_compared_by_this_platform(
     assert asked == ["HEAD /v2/multi/manifests/latest"], "what is known is not read again"
 
 
+def test_an_oci_index_with_variants_and_attestations_is_compared_by_this_platform(
+    docker: Docker, store: Registry, rest: Rest
+) -> None:
+    versions = ("one", "two")
+    for version in versions:
+        store.push("oci", version, version)
+    one, two = (store.digest("oci", version) for version in versions)
+    first = {"arm/v6": two, "arm/v7": two, "amd64": one, "unknown": two}
+    store.index("oci", "latest", first, kind=OCI)
+    image = f"{store.host}/oci:latest"
+    store.pull(image)
+    name = run(docker, image, "oci")
+    scan(rest, name)
+    assert facts(found(rest, name)) == ("up_to_date", "", "")
+    store.index("oci", "latest", {"arm/v7": one, "amd64": one, "unknown": two}, kind=OCI)
+    scan(rest)
+    row = found(rest, name)
+    assert facts(row) == ("up_to_date", "", ""), row
+    store.index("oci", "latest", {"arm/v6": two, "arm/v7": two}, kind=OCI)
+    scan(rest)
+    row = found(rest, name)
+    assert row["status"] == "up_to_date" and "has no image for linux/amd64" in row["why"], row
+    store.index("oci", "latest", {"amd64": two, "unknown": one}, kind=OCI)
+    scan(rest)
+    assert facts(found(rest, name)) == ("available", "digest_only", "latest")
+
+
 def test_labels_pins_and_digests_hold(docker: Docker, store: Registry, rest: Rest) -> None:
     store.push("held", "1.0.0", "1")
     for tag in ("1.0.5", "1.1.0", "2.0.0"):
@@ -185,6 +216,7 @@ def test_labels_pins_and_digests_hold(docker: Docker, store: Registry, rest: Res
     }
     by_digest = f"{image}@{store.digest('held', '1.0.0')}"
     names["digest"] = run(docker, by_digest, "held-digest", digest_only="true")
+    names["newer"] = run(docker, by_digest, "held-newer")
     scan(rest, *names.values())
     rows = {word: found(rest, name) for word, name in names.items()}
     assert facts(rows["all"]) == ("available", "major", "2.0.0")
@@ -193,6 +225,9 @@ def test_labels_pins_and_digests_hold(docker: Docker, store: Registry, rest: Res
     assert rows["off"]["status"] == "untracked"
     assert (rows["pin"]["status"], rows["pin"]["pinned"]) == ("pinned", True)
     assert rows["digest"]["status"] == "up_to_date", rows["digest"]
+    assert facts(rows["newer"]) == ("available", "major", "2.0.0"), rows["newer"]
+    newest = f"held:2.0.0@{store.digest('held', '2.0.0')}"
+    assert newest in rows["newer"]["update_command"], rows["newer"]
     entities = {a["entity_name"]: a["severity"] for a in until_alerted(rest, names["all"])}
     assert entities[names["all"]] == "critical" and entities[names["minor"]] == "info"
     assert names["pin"] not in entities
@@ -212,13 +247,50 @@ def until_alerted(rest: Rest, name: str) -> list[dict[str, Any]]:
     return wait_until(alerts, f"there is an alert of {name}")
 
 
-def test_a_scan_is_told_and_only_one_runs(store: Registry, rest: Rest) -> None:
-    with rest.stream("/containers/events") as stream:
-        first = rest.http.post("/updates/scan").json()
-        second = rest.http.post("/updates/scan")
-        assert second.status_code in (202, 409), second.text
-        stream.expect("update.scan_started", scan_id=first["scan_id"])
-        stream.expect("update.scan_completed", scan_id=first["scan_id"])
+def test_a_scan_is_told_and_only_one_runs(docker: Docker, store: Registry, rest: Rest) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        name = run(docker, store.push("waits", "latest", "1"), "waits", registry=host)
+        rest.until(name, state="running")
+        with rest.stream("/containers/events") as stream:
+            first = rest.http.post("/updates/scan")
+            assert first.status_code == 202, first.text
+            second = rest.http.post("/updates/scan")
+            assert second.status_code == 409, second.text
+            assert second.json()["error"]["code"] == "SCAN_IN_PROGRESS"
+            scan_id = first.json()["scan_id"]
+            stream.expect("update.scan_started", scan_id=scan_id)
+            silent.close()
+            stream.expect("update.scan_completed", scan_id=scan_id)
+    docker.remove(name)
+
+
+@pytest.fixture(scope="module")
+def read(docker: Docker, store: Registry, rest: Rest) -> str:
+    """A container with an update."""
+    image = store.push("read", "1.0.0", "1")
+    store.push("read", "1.1.0", "2")
+    name = run(docker, image, "read")
+    scan(rest, name)
+    return name
+
+
+@pytest.fixture(params=READERS)
+def own_reader(request: pytest.FixtureRequest, watched: System) -> Reader:
+    return watched.reader(*request.param)
+
+
+def test_a_reader_is_told_of_an_update_with_why_and_commands(
+    own_reader: Reader, read: str, rest: Rest
+) -> None:
+    row = found(rest, read)
+    told = own_reader.call("get_updates", container=read)
+    (update,) = told["updates"]
+    assert (update["status"], update["type"], update["risk"]) == ("available", "minor", 50)
+    assert update["newer"].startswith("1.1.0") and update["why"] == row["why"]
+    commands = told["commands"]
+    assert commands["update"] == row["update_command"]
+    assert commands["roll_back"] == row["rollback_command"]
 
 
 def test_tls_and_a_password_from_dockers_own_configuration(docker: Docker) -> None:
@@ -238,6 +310,11 @@ def test_tls_and_a_password_from_dockers_own_configuration(docker: Docker) -> No
             system = System(place, docker.host, **settings)
             scan(system.rest, name)
             assert facts(found(system.rest, name)) == ("available", "patch", "1.0.1")
+            before = len(locked.asked())
+            scan(system.rest)
+            again = [line for line in locked.asked()[before:] if "/secret/app/" in line]
+            steady = ["GET /v2/secret/app/tags/list", "HEAD /v2/secret/app/manifests/1.0.0"]
+            assert again == steady, "no request is spent on a refusal"
             assert PASSWORD not in system.collector.log
 
             (folder / "config.json").write_text(json.dumps({"credsStore": "desktop"}))
@@ -258,28 +335,66 @@ def test_tls_and_a_password_from_dockers_own_configuration(docker: Docker) -> No
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.skipif(
+needs_tools = pytest.mark.skipif(
     not all(shutil.which(word) for word in ("docker", "jq", "curl")),
     reason="the command uses docker, jq and curl",
 )
+
+
+def shell(command: str, folder: Path) -> int:
+    """Runs a command as a person would; its exit code."""
+    ran = subprocess.run(["sh", "-c", command], check=False, cwd=folder, timeout=120)
+    assert not list(folder.iterdir()), "it leaves nothing behind"
+    return ran.returncode
+
+
+@needs_tools
 def test_the_commands_do_what_they_say(
     docker: Docker, store: Registry, rest: Rest, tmp_path: Path
 ) -> None:
-    image = store.push("told", "1.0.0", "1")
-    newer = store.push("told", "1.1.0", "2")
-    own, docker.image = docker.image, image
-    name = docker.name("told")
-    docker.run(name, labels={"kept": "yes"}, memory=64 * 2**20, restart="always")
-    docker.image = own
+    image = store.push("told", "1.0.0", "1", "VOLUME /data")
+    newer = store.push("told", "1.1.0", "2", "VOLUME /data")
+    restart = {"Name": "always", "MaximumRetryCount": 0}
+    name = run(docker, image, "told", {"Memory": 64 * 2**20, "RestartPolicy": restart})
     scan(rest, name)
     row = found(rest, name)
     old = docker.inspect(name)
-    subprocess.run(["sh", "-c", row["update_command"]], check=True, cwd=tmp_path, timeout=60)
+    (volume,) = old["Mounts"]
+    assert shell(row["update_command"], tmp_path) == 0
     new = docker.inspect(name)
     assert new["Config"]["Image"] == newer and new["Image"] != old["Image"]
     assert new["Config"]["Labels"]["kept"] == "yes"
     assert new["Config"]["Labels"]["version"] == "2", "what came from the image comes from the new"
     assert new["HostConfig"]["Memory"] == old["HostConfig"]["Memory"]
     assert new["HostConfig"]["RestartPolicy"]["Name"] == "always"
-    subprocess.run(["sh", "-c", row["rollback_command"]], check=True, cwd=tmp_path, timeout=60)
-    assert docker.inspect(name)["Image"] == old["Image"]
+    assert [(m["Name"], m["Destination"]) for m in new["Mounts"]] == [(volume["Name"], "/data")]
+    assert shell(row["rollback_command"], tmp_path) == 0
+    back = docker.inspect(name)
+    assert back["Image"] == old["Image"]
+    assert [m["Name"] for m in back["Mounts"]] == [volume["Name"]], "data is never left behind"
+    docker.remove(name)
+    docker.call("DELETE", f"/volumes/{volume['Name']}")
+
+
+@needs_tools
+def test_a_container_that_cannot_be_replaced_runs_on(
+    docker: Docker, store: Registry, rest: Rest, tmp_path: Path
+) -> None:
+    image = store.push("broken", "1.0.0", "1")
+    store.push("broken", "1.1.0", "2", 'ENTRYPOINT ["/nonexistent"]')
+    name = run(docker, image, "broken")
+    gone = run(docker, image, "removed", {"AutoRemove": True})
+    scan(rest, name, gone)
+    row = found(rest, gone)
+    assert facts(row) == ("available", "minor", "1.1.0")
+    assert "update_command" not in row, "stopped, it would be removed"
+    command = found(rest, name)["update_command"]
+    old = docker.inspect(name)["Id"]
+    assert shell(command, tmp_path) != 0
+    now = docker.inspect(name)
+    assert now["Id"] == old and now["State"]["Running"], "it is back under its name"
+    left_over = docker.create(f"{name}-before")
+    assert shell(command, tmp_path) != 0
+    now = docker.inspect(name)
+    assert now["Id"] == old and now["State"]["Running"], "it was not stopped"
+    docker.remove(left_over)

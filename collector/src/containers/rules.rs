@@ -217,7 +217,7 @@ fn of_loop(found: &Loop<'_>, threshold: i64) -> Map<String, Value> {
 }
 
 /// Whether its state is an outage, of one that was seen running.
-fn is_down(container: &Container) -> bool {
+pub fn is_down(container: &Container) -> bool {
     let reason = container.exit.map(|exit| exit.reason);
     match container.state {
         State::Exited | State::Dead | State::Restarting => true,

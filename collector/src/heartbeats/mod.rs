@@ -1,6 +1,7 @@
 //! Heartbeats: jobs that report by pinging a URL, and are missed when they do not.
 
 pub mod changes;
+pub mod clients;
 pub mod input;
 pub mod model;
 pub mod pings;
@@ -16,7 +17,6 @@ use std::time::Duration;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
-pub use crate::http::clients;
 use crate::http::events::EventBus;
 use crate::spine::Spine;
 use crate::store::Store;

@@ -134,6 +134,16 @@ impl EventBus {
 
     /// The stream of an SSE answer. It ends when `end` says so.
     pub fn respond(&self, last_event_id: Option<&str>, end: CancellationToken) -> Response {
+        self.respond_with(last_event_id, (), async move { end.cancelled().await })
+    }
+
+    /// As [`EventBus::respond`]. The stream ends with `end`, and holds `held` as long as it lasts.
+    pub fn respond_with(
+        &self,
+        last_event_id: Option<&str>,
+        held: impl Send + Sync + 'static,
+        end: impl Future<Output = ()> + Send + 'static,
+    ) -> Response {
         let Ok(permit) = self.0.streams.clone().try_acquire_owned() else {
             return ApiError::TooManyStreams.into_response();
         };
@@ -142,7 +152,7 @@ impl EventBus {
         let missed = futures_util::stream::iter(first.into_iter().chain(missed));
         let bus = self.clone();
         let live = futures_util::stream::unfold(receiver, move |mut receiver| {
-            let _held_as_long_as_the_stream = &permit;
+            let _held_as_long_as_the_stream = (&permit, &held);
             let bus = bus.clone();
             async move {
                 match receiver.recv().await {
@@ -155,7 +165,7 @@ impl EventBus {
         let events = missed
             .chain(live)
             .map(|event| sse::Event::default().id(&event.id).event(event.name).data(&event.data));
-        stream(events, end)
+        stream_until(events, end)
     }
 
     fn gap_event(&self) -> Arc<Event> {
@@ -169,8 +179,15 @@ pub fn stream(
     events: impl Stream<Item = sse::Event> + Send + 'static,
     end: CancellationToken,
 ) -> Response {
+    stream_until(events, async move { end.cancelled().await })
+}
+
+fn stream_until(
+    events: impl Stream<Item = sse::Event> + Send + 'static,
+    end: impl Future<Output = ()> + Send + 'static,
+) -> Response {
     let hello = futures_util::stream::iter([sse::Event::default().comment("connected")]);
-    let events = hello.chain(events).take_until(async move { end.cancelled().await });
+    let events = hello.chain(events).take_until(end);
     let sse = Sse::new(events.map(Ok::<_, Infallible>))
         .keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("ping"));
     // Some proxies hold a stream back until it ends.

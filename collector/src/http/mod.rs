@@ -1,6 +1,5 @@
 //! The REST API: one router, one set of layers.
 
-pub mod clients;
 pub mod error;
 pub mod events;
 pub mod extract;

@@ -63,7 +63,7 @@ async fn get_edition(State(app): State<AppState>) -> Json<health::Edition> {
         ("k8s_cluster", false),
         ("maintenance_windows", extended),
         ("personalization", false),
-        ("resource_history", false),
+        ("resource_history", true),
         ("risk_scoring", false),
         ("security_posture", false),
         ("slack", true),

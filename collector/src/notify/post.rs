@@ -126,12 +126,13 @@ impl Post {
                 Request::Http { url, headers, body } => {
                     self.http(url, headers, body, parcel, now).await
                 }
-                Request::Mail { to, subject, text } => {
+                Request::Mail { to, subject, text, unsubscribe } => {
                     let Some(mailer) = &self.mailer else {
                         let text = "no mail server is set; set MAINTENANT_SMTP_HOST";
                         return Err(Failure::new(Why::Refused, text));
                     };
-                    mailer.send(to, subject, text, &parcel.key, now).await
+                    let unsubscribe = unsubscribe.as_deref();
+                    mailer.send(to, (subject, text), unsubscribe, &parcel.key, now).await
                 }
             }
         };
@@ -276,18 +277,30 @@ impl Mailer {
     async fn send(
         &self,
         to: &[Mailbox],
-        subject: &str,
-        text: &str,
+        (subject, text): (&str, &str),
+        unsubscribe: Option<&str>,
         key: &str,
         now: Timestamp,
     ) -> Result<u16, Failure> {
-        let delivery = MailHeaderName::new_from_ascii_str("X-maintenant-Delivery");
+        let header = |name, value: &str| {
+            MailHeaderValue::new(MailHeaderName::new_from_ascii_str(name), value.to_owned())
+        };
         let mut message = Message::builder()
             .from(self.from.clone())
             .subject(subject)
             .date(SystemTime::from(now))
             .message_id(Some(format!("<{key}@{}>", self.from.email.domain())))
-            .raw_header(MailHeaderValue::new(delivery, key.to_owned()));
+            // RFC 3834 §5: nobody's absence is to answer it.
+            .raw_header(header("Auto-Submitted", "auto-generated"))
+            .raw_header(header("X-maintenant-Delivery", key));
+        if let Some(url) = unsubscribe {
+            message = message.raw_header(header("List-Unsubscribe", &format!("<{url}>")));
+            // RFC 8058 §3.1: by one POST, and only over HTTPS.
+            if url.starts_with("https://") {
+                let one_click = header("List-Unsubscribe-Post", "List-Unsubscribe=One-Click");
+                message = message.raw_header(one_click);
+            }
+        }
         for mailbox in to {
             message = message.to(mailbox.clone());
         }

@@ -30,8 +30,6 @@ pub struct Component {
     pub auto_incident: bool,
     /// What a user set instead of what its monitors say.
     pub set: Option<ComponentStatus>,
-    /// Up to this alert everything was told in incidents.
-    pub last_alert_id: i64,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -79,7 +77,6 @@ impl Component {
             visible: input.visible.unwrap_or(true),
             auto_incident: input.auto_incident.unwrap_or_default(),
             set: input.status_override.as_deref().map_or(Ok(None), parse_override)?,
-            last_alert_id: 0,
             created_at: now,
             updated_at: now,
         })
@@ -171,6 +168,8 @@ pub struct Standing {
     pub is_maintained: bool,
     /// What is wrong with its monitors, by alert.
     pub alarms: Vec<Alarm>,
+    /// Alerts that were told in incidents.
+    pub told: BTreeSet<i64>,
 }
 
 impl Standing {
@@ -188,6 +187,7 @@ impl Standing {
             Composition::MatchAll(_) => &[],
         };
         let is_gone = named.iter().any(|(_, monitor)| monitor.is_none());
+        let is_set_otherwise = self.component.set.is_some_and(|set| set != self.derived);
         let monitor = |((kind, id), monitor): &(Ref, Option<Monitor>)| MonitorRef {
             monitor_type: kind.as_str().to_owned(),
             id: *id,
@@ -212,7 +212,7 @@ impl Standing {
             status_override: self.component.set,
             effective_status: Some(self.effective),
             auto_incident: self.component.auto_incident,
-            needs_attention: is_gone.then_some(true),
+            needs_attention: (is_gone || is_set_otherwise).then_some(true),
             created_at: self.component.created_at,
             updated_at: self.component.updated_at,
         }
@@ -253,18 +253,20 @@ pub fn standings(
         monitor.status = with_alarm(monitor.status, worst);
     }
     let maintained = sql::maintenance::maintained(db, now)?;
+    let mut told = sql::components::told(db)?;
     let standing = |component: Component| {
         let named = match &component.composition {
             Composition::Explicit(named) => named.as_slice(),
             Composition::MatchAll(kind) => of_kind.get(kind).map(Vec::as_slice).unwrap_or_default(),
         };
         let monitors: Vec<_> = named.iter().map(|of| (*of, known.get(of).cloned())).collect();
-        let present = monitors.iter().filter_map(|(_, monitor)| monitor.as_ref());
-        let derived = derive(present.map(|monitor| monitor.status));
+        let statuses = monitors.iter().map(|(_, monitor)| monitor.as_ref().map(|one| one.status));
+        let derived = derive(statuses);
         let is_maintained = maintained.contains(&component.id);
         let wrong = named.iter().filter_map(|of| alarms.get(of)).flatten().cloned();
         Standing {
             alarms: wrong.collect(),
+            told: told.remove(&component.id).unwrap_or_default(),
             effective: effective(derived, component.set, is_maintained),
             component,
             monitors,

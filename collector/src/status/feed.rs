@@ -8,7 +8,7 @@ use super::incidents::Voice;
 use super::subscribers::{said_words, status_words};
 
 /// The document. Incidents come with what was said of them, newest first.
-pub fn render(incidents: &[Incident], voice: &Voice, now: Timestamp) -> String {
+pub fn render(incidents: &[&Incident], voice: &Voice, now: Timestamp) -> String {
     let page = format!("{}/status/", voice.base_url);
     let feed = format!("{page}feed.atom");
     let updated = incidents.iter().map(|incident| incident.updated_at).max().unwrap_or(now);

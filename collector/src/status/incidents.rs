@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::components::Standing;
 use super::input::{Invalid, line, text, word};
 use super::model::severity;
+use super::monitors::Alarm;
 use super::sql::incidents::{self as sql, New, Said};
 use super::subscribers;
 
@@ -108,17 +109,18 @@ pub enum Auto {
         severity: IncidentSeverity,
         alert: i64,
     },
-    /// Another alert came, and it may be worse by now.
+    /// Another alert came, and it is no worse than before.
     More {
         incident: i64,
-        severity: IncidentSeverity,
         alert: i64,
     },
+    /// Perhaps by another alert.
     Worse {
         incident: i64,
         severity: IncidentSeverity,
+        alert: Option<i64>,
     },
-    /// Nothing is wrong any more.
+    /// Nothing is wrong any more of which anything was told.
     Over {
         incident: i64,
     },
@@ -127,20 +129,20 @@ pub enum Auto {
 /// Decides what becomes of the incident that alerts open, if it is `open` with its severity.
 ///
 /// Only an alert that is not kept quiet opens one, and each alert once: what a user closes stays
-/// closed until something else goes wrong.
+/// closed until something else goes wrong. An alert that was told holds its incident open when it is
+/// kept quiet later; one that never was told does not.
 pub fn decide(standing: &Standing, open: Option<(i64, IncidentSeverity)>) -> Option<Auto> {
-    let active = standing.alarms.iter().filter(|alarm| alarm.is_active);
-    let newest = active.map(|alarm| alarm.alert_id).max();
-    let new = newest.filter(|alert| *alert > standing.component.last_alert_id);
+    let Standing { alarms, told, .. } = standing;
+    let new = alarms.iter().filter(|alarm| alarm.is_active && !told.contains(&alarm.alert_id));
+    let new = new.map(|alarm| alarm.alert_id).max();
+    let lasts = |alarm: &Alarm| alarm.is_active || told.contains(&alarm.alert_id);
     let now = severity(standing.derived);
     match (open, new) {
-        (Some((incident, _)), _) if standing.alarms.is_empty() => Some(Auto::Over { incident }),
-        (Some((incident, before)), Some(alert)) => {
-            Some(Auto::More { incident, severity: now.max(before), alert })
+        (Some((incident, _)), _) if !alarms.iter().any(lasts) => Some(Auto::Over { incident }),
+        (Some((incident, before)), alert) if now > before => {
+            Some(Auto::Worse { incident, severity: now, alert })
         }
-        (Some((incident, before)), None) if now > before => {
-            Some(Auto::Worse { incident, severity: now })
-        }
+        (Some((incident, _)), Some(alert)) => Some(Auto::More { incident, alert }),
         (None, Some(alert)) if standing.component.auto_incident && !standing.is_maintained => {
             Some(Auto::Open { severity: now, alert })
         }
@@ -149,7 +151,8 @@ pub fn decide(standing: &Standing, open: Option<(i64, IncidentSeverity)>) -> Opt
 }
 
 /// Does what alerts call for. What is said names nothing but the component: names and errors of
-/// monitors are not for the public.
+/// monitors are not for the public. An incident stays in the status that somebody gave it, and
+/// subscribers are not written to because of more of the same.
 pub fn apply(
     tx: &Connection,
     standing: &Standing,
@@ -158,37 +161,35 @@ pub fn apply(
     now: Timestamp,
 ) -> rusqlite::Result<Vec<Told>> {
     let component = &standing.component;
-    let name = &component.display_name;
-    let seen = |alert| super::sql::components::save_last_alert(tx, component.id, alert);
-    let investigating = IncidentStatus::Investigating;
+    remember(tx, standing)?;
     match auto {
         Auto::Open { severity, alert } => {
-            seen(alert)?;
+            let status = IncidentStatus::Investigating;
             let new = New {
-                title: format!("{name}: {}", trouble(severity)),
+                title: format!("{}: {}", component.display_name, trouble(severity)),
                 severity,
-                status: investigating,
+                status,
                 components: vec![component.id],
                 is_maintenance: false,
                 auto: Some(component.id),
             };
             let message = "Monitoring has detected a problem, and it is being looked into.";
-            let said =
-                Said { status: investigating, message, is_auto: true, alert_id: Some(alert) };
+            let said = Said { status, message, is_auto: true, alert_id: Some(alert) };
             open(tx, &new, Some(said), voice, now).map(|(_, told)| told)
         }
-        Auto::More { incident, severity, alert } => {
-            seen(alert)?;
-            sql::save_severity(tx, incident, severity)?;
-            let message = "Monitoring has detected a further problem.";
-            let said =
-                Said { status: investigating, message, is_auto: true, alert_id: Some(alert) };
-            say(tx, incident, said, voice, now)
+        Auto::More { incident, alert } => {
+            let Some(before) = sql::find(tx, incident)? else { return Ok(Vec::new()) };
+            let (status, message) = (before.status, "Monitoring has detected a further problem.");
+            let said = Said { status, message, is_auto: true, alert_id: Some(alert) };
+            sql::say(tx, incident, said, now)?;
+            let incident = sql::find_public(tx, incident)?;
+            Ok(incident.map(|incident| updated(&incident, said)).into_iter().collect())
         }
-        Auto::Worse { incident, severity } => {
+        Auto::Worse { incident, severity, alert } => {
+            let Some(before) = sql::find(tx, incident)? else { return Ok(Vec::new()) };
             sql::save_severity(tx, incident, severity)?;
-            let message = "The problem has grown.";
-            let said = Said { status: investigating, message, is_auto: true, alert_id: None };
+            let (status, message) = (before.status, "The problem has grown.");
+            let said = Said { status, message, is_auto: true, alert_id: alert };
             say(tx, incident, said, voice, now)
         }
         Auto::Over { incident } => {
@@ -198,6 +199,14 @@ pub fn apply(
             say(tx, incident, said, voice, now)
         }
     }
+}
+
+/// From now on the alerts that are active are told, beside those that were and still last.
+fn remember(tx: &Connection, standing: &Standing) -> rusqlite::Result<()> {
+    let Standing { component, alarms, told, .. } = standing;
+    let lasts = |alarm: &&Alarm| alarm.is_active || told.contains(&alarm.alert_id);
+    let lasting = alarms.iter().filter(lasts).map(|alarm| alarm.alert_id).collect();
+    super::sql::components::save_told(tx, component.id, &lasting)
 }
 
 fn trouble(severity: IncidentSeverity) -> &'static str {
@@ -244,10 +253,14 @@ pub fn say(
     sql::say(tx, id, said, now)?;
     let Some(incident) = sql::find_public(tx, id)? else { return Ok(Vec::new()) };
     subscribers::announce(tx, &incident, voice, now)?;
-    let updated = json!({ "id": id, "status": said.status, "message": said.message });
-    let mut told = vec![("status.incident_updated", updated)];
+    let mut told = vec![updated(&incident, said)];
     if said.status == IncidentStatus::Resolved {
         told.push(("status.incident_resolved", json!({ "id": id, "title": incident.title })));
     }
     Ok(told)
+}
+
+fn updated(incident: &Incident, said: Said<'_>) -> Told {
+    let data = json!({ "id": incident.id, "status": said.status, "message": said.message });
+    ("status.incident_updated", data)
 }

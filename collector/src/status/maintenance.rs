@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use maintenant_api::status::{
-    ComponentRef, IncidentSeverity, IncidentStatus, Maintenance, MaintenanceInput,
+    ComponentRef, Incident, IncidentSeverity, IncidentStatus, Maintenance, MaintenanceInput,
 };
 use rusqlite::Connection;
 use serde_json::json;
@@ -61,6 +61,11 @@ impl Window {
             _ if now >= self.starts_at => Phase::Active,
             _ => Phase::Upcoming,
         }
+    }
+
+    /// Whether its beginning was announced, and its end was not.
+    pub fn is_under_way(&self) -> bool {
+        self.started_at.is_some() && self.ended_at.is_none()
     }
 
     pub fn to_wire(&self, voice: &Voice, now: Timestamp) -> Maintenance {
@@ -189,7 +194,7 @@ fn start(
     Ok(told)
 }
 
-/// Ends a window, with these words on its incident.
+/// Ends a window, with these words on its incident unless that was resolved or deleted.
 pub fn end(
     tx: &Connection,
     window: &Window,
@@ -208,6 +213,21 @@ pub fn end(
     told.extend(announced(window, "status.maintenance_ended"));
     tracing::info!(id = window.id, "maintenance ends");
     Ok(told)
+}
+
+/// Ends the window whose incident this was, if it is under way: who says that it is over means both.
+pub fn end_with(
+    tx: &Connection,
+    incident: &Incident,
+    voice: &Voice,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<Told>> {
+    let window = incident.maintenance_window_id;
+    let window = window.map(|id| sql::maintenance::find(tx, id)).transpose()?.flatten();
+    match window.filter(Window::is_under_way) {
+        Some(window) => end(tx, &window, "", voice, now),
+        None => Ok(Vec::new()),
+    }
 }
 
 fn announced(window: &Window, event: &'static str) -> Option<Told> {

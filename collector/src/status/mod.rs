@@ -30,7 +30,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Edition;
-use crate::http::clients::Buckets;
 use crate::http::events::EventBus;
 use crate::notify::post::Post;
 use crate::spine::Spine;
@@ -38,6 +37,7 @@ use crate::store::Store;
 use crate::store::retention::Keep;
 use crate::tasks::{Backoff, Supervisor};
 use incidents::{Told, Voice};
+use maintenant_serve::clients::{Buckets, Seats};
 use monitors::Watched;
 use subscribers::Mailer;
 use watch::Watch;
@@ -90,6 +90,8 @@ struct Inner {
     cache: public::Cache,
     visitors: Buckets,
     subscribing: Buckets,
+    /// Streams of events by client.
+    seats: Seats,
     drain: CancellationToken,
 }
 
@@ -124,6 +126,7 @@ impl Status {
             cache: public::Cache::default(),
             visitors: Buckets::default(),
             subscribing: Buckets::default(),
+            seats: Seats::default(),
             drain,
         }))
     }
@@ -160,7 +163,8 @@ pub fn start(
     supervisor.follow(backoff(), Watch::new(status.clone(), spine.events.clone()));
     if has_mail {
         let (store, bell) = (spine.store.clone(), status.0.mail.clone());
-        supervisor.follow(backoff(), Mailer { store, post, bell });
+        let voice = status.0.voice.clone();
+        supervisor.follow(backoff(), Mailer { store, post, voice, bell });
     }
     status
 }

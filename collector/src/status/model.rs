@@ -16,22 +16,26 @@ const LONGEST_STEP: SignedDuration = SignedDuration::from_mins(2);
 /// Trouble that is shorter does not colour a day.
 const NOTICED_MS: i64 = 60_000;
 
-/// A monitor's status by its state and the worst of its alerts: an alert makes it degraded at least,
-/// and what is merely worth knowing does not count.
+/// A monitor's status by its state and the worst of its alerts: an alert makes one that seems well
+/// degraded, and what is merely worth knowing does not count. Of what is not heard any more nothing is
+/// known, whatever was wrong before.
 pub fn with_alarm(status: ComponentStatus, alarm: Option<Severity>) -> ComponentStatus {
-    use ComponentStatus::{Degraded, Operational, Unknown};
+    use ComponentStatus::{Degraded, Operational};
     match (status, alarm) {
-        (Operational | Unknown, Some(Severity::Warning | Severity::Critical)) => Degraded,
+        (Operational, Some(Severity::Warning | Severity::Critical)) => Degraded,
         _ => status,
     }
 }
 
 /// The status of a component by those of its monitors: all out is a major outage, some out a partial
-/// one. Monitors of which nothing is known do not count, and without any other nothing is known.
-pub fn derive(monitors: impl IntoIterator<Item = ComponentStatus>) -> ComponentStatus {
+/// one. Monitors of which nothing is known do not count, and without any other nothing is known. `None`
+/// is one that is gone: the others do not tell that all is well.
+pub fn derive(monitors: impl IntoIterator<Item = Option<ComponentStatus>>) -> ComponentStatus {
     use ComponentStatus::{Degraded, MajorOutage, Operational, PartialOutage, Unknown};
-    let (mut known, mut out, mut partial, mut degraded) = (0, 0, false, false);
-    for status in monitors.into_iter().filter(|status| *status != Unknown) {
+    let (mut known, mut out, mut partial, mut degraded, mut gone) = (0, 0, false, false, false);
+    for status in monitors {
+        gone |= status.is_none();
+        let Some(status) = status.filter(|status| *status != Unknown) else { continue };
         known += 1;
         out += usize::from(status == MajorOutage);
         partial |= status == PartialOutage;
@@ -43,6 +47,7 @@ pub fn derive(monitors: impl IntoIterator<Item = ComponentStatus>) -> ComponentS
         (_, 1..) => PartialOutage,
         _ if partial => PartialOutage,
         _ if degraded => Degraded,
+        _ if gone => Unknown,
         _ => Operational,
     }
 }
@@ -70,24 +75,33 @@ pub fn urgency(status: ComponentStatus) -> u8 {
     }
 }
 
-/// The status of the page: that of its worst component.
-pub fn global(components: impl IntoIterator<Item = ComponentStatus>) -> ComponentStatus {
-    components.into_iter().max_by_key(|status| urgency(*status)).unwrap_or_default()
-}
-
-/// The page in one sentence.
-pub fn message(global: ComponentStatus, unknown: usize) -> &'static str {
-    match (global, unknown) {
-        (ComponentStatus::Operational, 0) => "All systems operational",
-        (ComponentStatus::Operational, _) => {
-            "All systems of which something is known are operational"
-        }
-        (ComponentStatus::Degraded, _) => "Some systems are degraded",
-        (ComponentStatus::PartialOutage, _) => "Some systems are partly out of service",
-        (ComponentStatus::MajorOutage, _) => "Some systems are out of service",
-        (ComponentStatus::UnderMaintenance, _) => "Maintenance is under way",
-        (ComponentStatus::Unknown, _) => "Nothing is known at present",
+/// The status of the page, and it in one sentence: that of its worst component. That all is well is
+/// not said while nothing is known of more than half of them.
+pub fn summary(
+    components: impl IntoIterator<Item = ComponentStatus>,
+) -> (ComponentStatus, &'static str) {
+    use ComponentStatus::{
+        Degraded, MajorOutage, Operational, PartialOutage, UnderMaintenance, Unknown,
+    };
+    let (mut all, mut unknown, mut worst) = (0, 0, Unknown);
+    for status in components {
+        all += 1;
+        unknown += usize::from(status == Unknown);
+        worst = std::cmp::max_by_key(worst, status, |status| urgency(*status));
     }
+    let message = match worst {
+        Operational if unknown == 0 => "All systems operational",
+        Operational if unknown * 2 > all => {
+            return (Unknown, "Of most systems nothing is known at present");
+        }
+        Operational => "All systems of which something is known are operational",
+        Degraded => "Some systems are degraded",
+        PartialOutage => "Some systems are partly out of service",
+        MajorOutage => "Some systems are out of service",
+        UnderMaintenance => "Maintenance is under way",
+        Unknown => "Nothing is known at present",
+    };
+    (worst, message)
 }
 
 /// The severity of an incident that alerts open, by the status they make.
@@ -141,17 +155,28 @@ impl Day {
         }
     }
 
-    /// The colour of a day: the worst that lasted a minute. An outage of everything is a major one
-    /// only if it took a twentieth of the known time, else a day with two bad minutes would look lost.
+    /// Time of which something is known, maintenance included.
+    pub fn known(self) -> i64 {
+        self.operational
+            + self.degraded
+            + self.partial_outage
+            + self.major_outage
+            + self.under_maintenance
+    }
+
+    /// The colour of a day: the worst that lasted a minute, or all there was. An outage of everything
+    /// is a major one only if it took a twentieth of the known time, else a day with two bad minutes
+    /// would look lost.
     pub fn shade(self) -> ComponentStatus {
         let out = self.partial_outage + self.major_outage;
-        let known = self.operational + self.degraded + out;
+        let known = self.known() - self.under_maintenance;
+        let noticed = if out == known { 1 } else { NOTICED_MS };
         match self {
-            _ if known + self.under_maintenance == 0 => ComponentStatus::Unknown,
-            _ if self.major_outage >= NOTICED_MS && self.major_outage * 20 >= known => {
+            _ if self.known() == 0 => ComponentStatus::Unknown,
+            _ if self.major_outage >= noticed && self.major_outage * 20 >= known => {
                 ComponentStatus::MajorOutage
             }
-            _ if out >= NOTICED_MS => ComponentStatus::PartialOutage,
+            _ if out >= noticed => ComponentStatus::PartialOutage,
             _ if self.degraded >= NOTICED_MS => ComponentStatus::Degraded,
             _ if self.under_maintenance >= NOTICED_MS => ComponentStatus::UnderMaintenance,
             _ if out > 0 || self.degraded > 0 || self.operational > 0 => {
@@ -193,17 +218,17 @@ pub fn split(from: Timestamp, to: Timestamp) -> Vec<(i64, i64)> {
     parts
 }
 
-/// The past of a component that is made now, from that of its monitors: the mean of them, and an
-/// outage of a single monitor is that of all.
+/// The past of a component that is made now, from that of its monitors: each day the mean of those of
+/// which something is known, and an outage of the only one is that of all.
 pub fn seed(pasts: &[Vec<super::monitors::PastDay>]) -> BTreeMap<i64, Day> {
-    let count = i64::try_from(pasts.len()).unwrap_or(i64::MAX).max(1);
-    let mut sums: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
-    for past in pasts.iter().flatten() {
+    let mut sums: BTreeMap<i64, (i64, i64, i64)> = BTreeMap::new();
+    for past in pasts.iter().flatten().filter(|past| past.up_ms + past.down_ms > 0) {
         let sum = sums.entry(past.day).or_default();
         sum.0 += past.up_ms;
         sum.1 += past.down_ms;
+        sum.2 += 1;
     }
-    let one = |(day, (up, down)): (i64, (i64, i64))| {
+    let one = |(day, (up, down, count)): (i64, (i64, i64, i64))| {
         let mut known = Day { operational: up / count, ..Day::default() };
         let outage =
             if count == 1 { ComponentStatus::MajorOutage } else { ComponentStatus::PartialOutage };

@@ -11,16 +11,17 @@ use rusqlite::Connection;
 
 use super::components::{Standing, standings};
 use super::maintenance::{Phase, Window};
-use super::model::{DAYS, Day, day, global, message, window_ms};
+use super::model::{DAYS, Day, day, summary, window_ms};
 use super::monitors::Watched;
 use super::sql;
 use crate::uptime::Uptime;
 
 /// Windows to come that are shown.
 const MOST_UPCOMING: i64 = 20;
-/// Past incidents that are shown, and for how long.
-const MOST_PAST: i64 = 20;
-const PAST: SignedDuration = SignedDuration::from_hours(24 * 14);
+/// Past incidents that are shown and are in the feed, and for how many days.
+pub const MOST_PAST: i64 = 30;
+pub const PAST_DAYS: i64 = 30;
+const PAST: SignedDuration = SignedDuration::from_hours(24 * PAST_DAYS);
 
 /// A component as the public sees it.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,15 +90,6 @@ fn shown(standing: &Standing, all: &mut HashMap<i64, Vec<(i64, Day)>>, now: Time
         days,
         uptime: sum.uptime(window_ms(now)),
     }
-}
-
-/// The page as a whole, by the statuses of its components.
-pub fn summary(
-    components: impl Iterator<Item = ComponentStatus> + Clone,
-) -> (ComponentStatus, &'static str) {
-    let status = global(components.clone());
-    let unknown = components.filter(|status| *status == ComponentStatus::Unknown).count();
-    (status, message(status, unknown))
 }
 
 impl Overview {

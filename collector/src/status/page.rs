@@ -14,7 +14,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::incidents::Voice;
 use super::maintenance::Window;
 use super::model::{DAY_MS, DAYS, Day, day};
-use super::overview::{Overview, Shown};
+use super::overview::{Overview, PAST_DAYS, Shown};
 use super::subscribers::{said_words, status_words};
 
 const STYLE: &str = include_str!("page.css");
@@ -40,7 +40,7 @@ pub fn render(overview: &Overview, voice: &Voice) -> String {
         true,
         voice,
         &html! {
-            main #main .wrap {
+            main #main .wrap tabindex="-1" {
                 (banner(overview))
                 @if !is_calm {
                     section aria-labelledby="incidents" {
@@ -67,10 +67,13 @@ pub fn render(overview: &Overview, voice: &Voice) -> String {
                 section aria-labelledby="past" {
                     h2 #past { "Past incidents" }
                     @if overview.past.is_empty() {
-                        p .card .soft { "None in the last 14 days." }
+                        p .card .soft { "None in the last " (PAST_DAYS) " days." }
                     }
                     @for incident in &overview.past {
-                        article .card .case .s-unknown id=(format!("incident-{}", incident.id)) { (case(incident, None)) }
+                        article .card .case .s-unknown id=(format!("incident-{}", incident.id)) {
+                            (maintenance_anchor(incident))
+                            (case(incident, None))
+                        }
                     }
                 }
             }
@@ -89,18 +92,22 @@ pub fn render(overview: &Overview, voice: &Voice) -> String {
     )
 }
 
-/// A page with one message, for what is opened from a mail.
-pub fn notice(heading: &str, text: &str, voice: &Voice) -> String {
+/// A page with one message and perhaps a button, for what is opened from a mail.
+pub fn notice(heading: &str, text: &str, button: Option<&str>, voice: &Voice) -> String {
     let title = format!("{heading} – {} status", voice.organisation);
     document(
         &title,
         false,
         voice,
         &html! {
-            main #main .wrap {
+            main #main .wrap tabindex="-1" {
                 section .card {
                     h2 { (heading) }
                     p { (text) }
+                    // It goes to the address of this very page, which holds the token.
+                    @if let Some(button) = button {
+                        form method="post" { button type="submit" { (button) } }
+                    }
                     p { a href="./" { "To the status page" } }
                 }
             }
@@ -141,7 +148,7 @@ fn banner(overview: &Overview) -> Markup {
             (icon(overview.status))
             div {
                 p .big { (overview.message) }
-                p .small .soft { "As of " (time(overview.now)) }
+                p #as-of .small .soft { "As of " (time(overview.now)) }
             }
         }
     }
@@ -158,8 +165,17 @@ fn open_incident(incident: &Incident, overview: &Overview) -> Markup {
     let window = overview.maintenance.iter().find(|window| Some(window.id) == id);
     html! {
         article .card .case .(class) id=(format!("incident-{}", incident.id)) {
-            @if let Some(window) = window { span id=(format!("maintenance-{}", window.id)) {} }
+            (maintenance_anchor(incident))
             (case(incident, window))
+        }
+    }
+}
+
+/// Where links to its maintenance window lead once that has begun.
+fn maintenance_anchor(incident: &Incident) -> Markup {
+    html! {
+        @if let Some(id) = incident.maintenance_window_id {
+            span id=(format!("maintenance-{id}")) {}
         }
     }
 }
@@ -218,7 +234,7 @@ fn component(shown: &Shown, now: Timestamp) -> Markup {
                 h3 { (shown.name) }
                 span .state { (icon(shown.status)) " " (words(shown.status)) }
             }
-            (bars(shown, &uptime, troubles.len()))
+            (bars(shown, &uptime, troubles.len(), now))
             div .scale aria-hidden="true" {
                 span { (DAYS) " days ago" }
                 span { b { (uptime) } @if let Some(known) = known { " · " (known) } }
@@ -234,18 +250,22 @@ fn component(shown: &Shown, now: Timestamp) -> Markup {
     }
 }
 
-/// One bar a day. A day of which nothing is known is a stub. All days of a shade are one path, so that
-/// a hundred components stay a small document.
-fn bars(shown: &Shown, uptime: &str, troubles: usize) -> Markup {
+/// One bar a day: half of one if less than half of the day is known, and a stub if nothing is. All
+/// days of a shade are one path, so that a hundred components stay a small document.
+fn bars(shown: &Shown, uptime: &str, troubles: usize, now: Timestamp) -> Markup {
     let mut paths: Vec<(ComponentStatus, String)> = Vec::new();
-    for (place, day) in shown.days.iter().enumerate() {
-        let shade = day.shade();
+    for (place, (date, known)) in dated(&shown.days, now).enumerate() {
+        let shade = known.shade();
         let slot = paths.iter().position(|(known, _)| *known == shade);
         let slot = slot.unwrap_or_else(|| {
             paths.push((shade, String::new()));
             paths.len() - 1
         });
-        let from = if shade == ComponentStatus::Unknown { 26 } else { 0 };
+        let from = match shade {
+            ComponentStatus::Unknown => 26,
+            _ if known.known() * 2 < elapsed(date, now) => 18,
+            _ => 0,
+        };
         if let Some((_, path)) = paths.get_mut(slot) {
             let _ = write!(path, "M{} {from}V36", place * 10 + 5);
         }
@@ -261,10 +281,18 @@ fn bars(shown: &Shown, uptime: &str, troubles: usize) -> Markup {
     }
 }
 
+/// Days with their numbers, oldest first.
+fn dated(days: &[Day], now: Timestamp) -> impl Iterator<Item = (i64, Day)> {
+    (day(now) - DAYS + 1..).zip(days.iter().copied())
+}
+
+/// Milliseconds of a day that are over.
+fn elapsed(day: i64, now: Timestamp) -> i64 {
+    (now.as_millisecond() - day * DAY_MS).clamp(0, DAY_MS)
+}
+
 /// The days on which not all was well, newest first, in words.
 fn troubles(days: &[Day], now: Timestamp) -> Vec<String> {
-    let first = day(now) - DAYS + 1;
-    let dated = (first..first + DAYS).zip(days);
     let is_trouble = |shade| {
         !matches!(
             shade,
@@ -273,19 +301,22 @@ fn troubles(days: &[Day], now: Timestamp) -> Vec<String> {
                 | ComponentStatus::UnderMaintenance
         )
     };
-    let worth = dated.filter(|(_, day)| is_trouble(day.shade()));
-    let mut said: Vec<_> =
-        worth.map(|(date, day)| format!("{}: {}", date_words(date), lasted(*day))).collect();
+    let worth = dated(days, now).filter(|(_, day)| is_trouble(day.shade()));
+    let said = |(date, day)| format!("{}: {}", date_words(date), lasted(day, elapsed(date, now)));
+    let mut said: Vec<_> = worth.map(said).collect();
     said.reverse();
     said
 }
 
-fn lasted(day: Day) -> String {
+fn lasted(day: Day, elapsed: i64) -> String {
+    // Seconds of restarts are not worth a word.
+    let unknown = Some(elapsed - day.known()).filter(|ms| *ms >= 60_000).unwrap_or_default();
     let parts = [
         (day.major_outage, "out of service"),
         (day.partial_outage, "partly out of service"),
         (day.degraded, "degraded"),
         (day.under_maintenance, "under maintenance"),
+        (unknown, "unknown"),
     ];
     let parts = parts.into_iter().filter(|(ms, _)| *ms > 0);
     let said: Vec<_> = parts.map(|(ms, words)| format!("{} {words}", length(ms))).collect();

@@ -12,7 +12,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use maintenant_api::error::ErrorBody;
 use maintenant_api::status::{PublicStatus, SubscribeInput, Subscribed};
 use maintenant_serve::clock;
@@ -22,13 +22,13 @@ use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::sql::subscribers::{Outcome, confirm, unsubscribe};
-use super::{Inner, Status, feed, overview, page, sql, subscribers};
+use super::sql::subscribers::{self as sql, Outcome};
+use super::{Inner, Status, feed, overview, page, subscribers};
 use crate::http::AppState;
-use crate::http::clients::{Client, Limit};
 use crate::http::error::ApiError;
 use crate::http::extract::Query;
 use crate::store::StoreError;
+use maintenant_serve::clients::{Client, Limit};
 
 /// Of one client, over all public routes.
 const VISITS: Limit = Limit { burst: 20, per_second: 10 };
@@ -38,8 +38,11 @@ const SUBSCRIPTIONS: (u32, Duration) = (5, Duration::from_mins(12));
 const FRESH: Duration = Duration::from_secs(1);
 /// A busy database is waited for so long while there is an older answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The feed: so many incidents, of so long.
-const FEED: (i64, SignedDuration) = (30, SignedDuration::from_hours(24 * 30));
+/// Streams of one client at once, and how long one lasts: who still listens comes back.
+const STREAMS: usize = 8;
+const STREAM: Duration = Duration::from_hours(1);
+/// Incidents in the feed.
+const FEED: usize = 30;
 const HTML: &str = "text/html; charset=utf-8";
 
 impl FromRef<AppState> for Status {
@@ -61,8 +64,8 @@ where
         .routes(routes!(follow))
         .routes(routes!(show_feed))
         .routes(routes!(subscribe))
-        .routes(routes!(confirm_subscription))
-        .routes(routes!(end_subscription))
+        .routes(routes!(ask_to_confirm, confirm_subscription))
+        .routes(routes!(ask_to_end, end_subscription))
 }
 
 /// What was last rendered.
@@ -90,43 +93,43 @@ impl Status {
         let (watched, voice) = (watched.clone(), voice.clone());
         let render = move |db: &rusqlite::Connection| {
             let overview = overview::read(db, &*watched, now)?;
-            let since = now.saturating_sub(FEED.1).unwrap_or(Timestamp::MIN);
-            let mut incidents = overview.incidents.clone();
-            incidents.extend(sql::incidents::resolved_public(db, since, FEED.0)?);
-            incidents.truncate(usize::try_from(FEED.0).unwrap_or_default());
+            let incidents: Vec<_> = overview.incidents.iter().chain(&overview.past).collect();
+            let newest = incidents.get(..FEED).unwrap_or(&incidents);
             let json = serde_json::to_vec(&overview.to_wire()).unwrap_or_default();
             Ok(Rendered {
                 html: page::render(&overview, &voice).into(),
                 json: json.into(),
-                feed: feed::render(&incidents, &voice, now).into(),
+                feed: feed::render(newest, &voice, now).into(),
             })
         };
         store.read(render).await
     }
 
-    /// As last rendered, if that is fresh. Who asks meanwhile waits for the one that renders; when
-    /// the database does not answer, what was known last is shown.
-    async fn rendered(&self) -> Result<Rendered, StoreError> {
+    /// As last rendered, if that is fresh at `now`. Who asks meanwhile waits for the one that renders.
+    /// When the database does not answer, what was known last is shown, and it is not asked again for a
+    /// moment: nobody waits for more than one such try.
+    pub(super) async fn rendered(&self, now: Instant) -> Result<Rendered, StoreError> {
         let mut cached = self.0.cache.0.lock().await;
         let generation = self.0.generation.load(Ordering::Acquire);
-        let is_fresh =
-            |cached: &Cached| cached.generation == generation && cached.at.elapsed() < FRESH;
+        let is_fresh = |cached: &Cached| {
+            cached.generation == generation && now.saturating_duration_since(cached.at) < FRESH
+        };
         if let Some(cached) = cached.as_ref().filter(|cached| is_fresh(cached)) {
             return Ok(cached.rendered.clone());
         }
         let rendering = self.render(clock::now());
-        let rendered = match cached.as_ref() {
-            None => rendering.await?,
+        let (at, rendered) = match cached.as_ref() {
+            None => (now, rendering.await?),
             Some(before) => match tokio::time::timeout(PATIENCE, rendering).await {
-                Ok(Ok(rendered)) => rendered,
+                Ok(Ok(rendered)) => (now, rendered),
                 Ok(Err(error)) => {
                     tracing::warn!("the status page is shown as it was: {error}");
-                    return Ok(before.rendered.clone());
+                    (Instant::now(), before.rendered.clone())
                 }
-                Err(_) => return Ok(before.rendered.clone()),
+                Err(_) => (Instant::now(), before.rendered.clone()),
             },
         };
-        *cached = Some(Cached { at: Instant::now(), generation, rendered: rendered.clone() });
+        *cached = Some(Cached { at, generation, rendered: rendered.clone() });
         Ok(rendered)
     }
 }
@@ -184,7 +187,7 @@ async fn redirect(_: Visitor) -> Response {
     )
 )]
 async fn show_page(_: Visitor, Shared(status): Shared<Status>) -> Result<Response, ApiError> {
-    Ok(html(StatusCode::OK, status.rendered().await?.html))
+    Ok(html(StatusCode::OK, status.rendered(Instant::now()).await?.html))
 }
 
 /// The status as JSON
@@ -203,12 +206,13 @@ async fn show_status(_: Visitor, Shared(status): Shared<Status>) -> Result<Respo
         (CACHE_CONTROL, "no-cache"),
         (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
     ];
-    Ok((headers, status.rendered().await?.json).into_response())
+    Ok((headers, status.rendered(Instant::now()).await?.json).into_response())
 }
 
 /// Follow what changes on the page
 ///
-/// Server-sent events `status.*`; `Last-Event-ID` resumes.
+/// Server-sent events `status.*`; `Last-Event-ID` resumes. A client has up to 8 streams, each for an
+/// hour.
 #[utoipa::path(
     get, path = "/status/events", tag = "status page", security(()),
     responses(
@@ -217,9 +221,19 @@ async fn show_status(_: Visitor, Shared(status): Shared<Status>) -> Result<Respo
         (status = 503, description = "`TOO_MANY_STREAMS`", body = ErrorBody),
     )
 )]
-async fn follow(_: Visitor, Shared(status): Shared<Status>, headers: HeaderMap) -> Response {
+async fn follow(
+    Visitor(client): Visitor,
+    Shared(status): Shared<Status>,
+    headers: HeaderMap,
+) -> Response {
+    let Some(seat) = status.0.seats.take(client, STREAMS) else {
+        return ApiError::TooManyStreams.into_response();
+    };
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let mut response = status.0.events.respond(last, status.0.drain.clone());
+    let drain = status.0.drain.clone();
+    // Either way it ends.
+    let end = async move { drop(tokio::time::timeout(STREAM, drain.cancelled()).await) };
+    let mut response = status.0.events.respond_with(last, seat, end);
     let any = HeaderValue::from_static("*");
     response.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, any);
     response
@@ -239,21 +253,23 @@ async fn show_feed(_: Visitor, Shared(status): Shared<Status>) -> Result<Respons
         (CONTENT_TYPE, "application/atom+xml; charset=utf-8"),
         (CACHE_CONTROL, "public, max-age=60"),
     ];
-    Ok((headers, status.rendered().await?.feed).into_response())
+    Ok((headers, status.rendered(Instant::now()).await?.feed).into_response())
 }
 
 /// Subscribe by mail
 ///
 /// As JSON or as a form. A mail asks to confirm; the answer is the same whether or not the address
-/// was known.
+/// was known. Nobody is asked twice in an hour.
 #[utoipa::path(
     post, path = "/status/subscribe", tag = "status page", security(()),
     request_body = SubscribeInput,
     responses(
         (status = 200, description = "Somebody has to confirm", body = Subscribed),
         (status = 400, description = "No address", body = String, content_type = "text/plain"),
-        (status = 429, description = "Too many; 5 per hour", body = String,
+        (status = 403, description = "Sent by a page of another site", body = String,
          content_type = "text/plain"),
+        (status = 429, description = "Too many; 5 per hour as text, else `rate_limited`",
+         content((String = "text/plain"), (ErrorBody = "application/json"))),
         (status = 503, description = "No mail can be sent, or there are too many subscribers",
          body = String, content_type = "text/plain"),
     )
@@ -271,10 +287,14 @@ async fn subscribe(
         .is_some_and(|accept| accept.contains("text/html"));
     let answer = |code: StatusCode, heading: &str, text: &str| {
         if is_read_by_people {
-            return html(code, page::notice(heading, text, &inner.voice).into());
+            return html(code, page::notice(heading, text, None, &inner.voice).into());
         }
         (code, [(CONTENT_TYPE, "text/plain; charset=utf-8")], format!("{text}\n")).into_response()
     };
+    if headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site") {
+        let text = "This was sent by a page of another site; subscribe on the status page.";
+        return Ok(answer(StatusCode::FORBIDDEN, "Not possible", text));
+    }
     if !inner.voice.has_mail {
         let text = "No mail can be sent from here.";
         return Ok(answer(StatusCode::SERVICE_UNAVAILABLE, "Not possible", text));
@@ -305,7 +325,8 @@ async fn subscribe(
     }
     inner.mail.notify_one();
     if is_read_by_people {
-        let text = "A mail is on its way to you. Open the link in it within 24 hours to confirm.";
+        let text = "A mail is on its way to you, unless you were sent one within the last hour. \
+                    Open the link in it within 24 hours to confirm.";
         return Ok(answer(StatusCode::OK, "Nearly done", text));
     }
     let subscribed = Subscribed { status: "confirmation_sent".to_owned() };
@@ -328,15 +349,42 @@ fn email(headers: &HeaderMap, body: &[u8]) -> Result<String, String> {
         .unwrap_or_default())
 }
 
+const TOO_OLD: &str = "It is too old, or it was used up. Subscribe again to get another.";
+const OVER: &str = "Perhaps you have already ended your subscription.";
+
 #[derive(serde::Deserialize, Default)]
 #[serde(default)]
 struct Token {
     token: String,
 }
 
-/// Confirm a subscription
+/// Ask whether to confirm a subscription
+///
+/// Mail programs and gateways open links on their own: only the button on this page confirms.
 #[utoipa::path(
     get, path = "/status/confirm", tag = "status page", security(()),
+    params(("token" = String, Query, description = "As in the mail")),
+    responses(
+        (status = 200, description = "A form", body = String, content_type = "text/html"),
+        (status = 400, description = "No such token, or too late", body = String,
+         content_type = "text/html"),
+        (status = 429, description = "`rate_limited`", body = ErrorBody),
+    )
+)]
+async fn ask_to_confirm(
+    _: Visitor,
+    Shared(status): Shared<Status>,
+    query: Result<Query<Token>, ApiError>,
+) -> Result<Response, ApiError> {
+    let (token, now) = (token(query), clock::now());
+    let is_known = status.0.store.read(move |db| sql::confirms(db, &token, now)).await?;
+    let text = "You will be told by mail of incidents and maintenance.";
+    Ok(status.answer(is_known, ("Please confirm", text, Some("Subscribe")), TOO_OLD))
+}
+
+/// Confirm a subscription
+#[utoipa::path(
+    post, path = "/status/confirm", tag = "status page", security(()),
     params(("token" = String, Query, description = "As in the mail")),
     responses(
         (status = 200, description = "Confirmed", body = String, content_type = "text/html"),
@@ -350,27 +398,40 @@ async fn confirm_subscription(
     Shared(status): Shared<Status>,
     query: Result<Query<Token>, ApiError>,
 ) -> Result<Response, ApiError> {
-    let (token, now) = (query.map(|Query(query)| query.token).unwrap_or_default(), clock::now());
-    let voice = &status.0.voice;
-    let (code, heading, text) = if status.0.store.write(move |tx| confirm(tx, &token, now)).await? {
-        (
-            StatusCode::OK,
-            "You are subscribed",
-            "You will be told by mail of incidents and maintenance.",
-        )
-    } else {
-        (
-            StatusCode::BAD_REQUEST,
-            "This link does not work",
-            "It is too old, or it was used up. Subscribe again to get another.",
-        )
-    };
-    Ok(html(code, page::notice(heading, text, voice).into()))
+    let (token, now) = (token(query), clock::now());
+    let is_done = status.0.store.write(move |tx| sql::confirm(tx, &token, now)).await?;
+    let text = "You will be told by mail of incidents and maintenance.";
+    Ok(status.answer(is_done, ("You are subscribed", text, None), TOO_OLD))
+}
+
+/// Ask whether to end a subscription
+///
+/// Mail programs and gateways open links on their own: only the button on this page ends it.
+#[utoipa::path(
+    get, path = "/status/unsubscribe", tag = "status page", security(()),
+    params(("token" = String, Query, description = "As in every mail")),
+    responses(
+        (status = 200, description = "A form", body = String, content_type = "text/html"),
+        (status = 400, description = "No such token", body = String, content_type = "text/html"),
+        (status = 429, description = "`rate_limited`", body = ErrorBody),
+    )
+)]
+async fn ask_to_end(
+    _: Visitor,
+    Shared(status): Shared<Status>,
+    query: Result<Query<Token>, ApiError>,
+) -> Result<Response, ApiError> {
+    let token = token(query);
+    let is_known = status.0.store.read(move |db| sql::unsubscribes(db, &token)).await?;
+    let text = "You will be told no more, and your address is deleted.";
+    Ok(status.answer(is_known, ("End your subscription?", text, Some("Unsubscribe")), OVER))
 }
 
 /// End a subscription
+///
+/// Also by the one click of a mail program (RFC 8058).
 #[utoipa::path(
-    get, path = "/status/unsubscribe", tag = "status page", security(()),
+    post, path = "/status/unsubscribe", tag = "status page", security(()),
     params(("token" = String, Query, description = "As in every mail")),
     responses(
         (status = 200, description = "It is over", body = String, content_type = "text/html"),
@@ -383,18 +444,31 @@ async fn end_subscription(
     Shared(status): Shared<Status>,
     query: Result<Query<Token>, ApiError>,
 ) -> Result<Response, ApiError> {
-    let token = query.map(|Query(query)| query.token).unwrap_or_default();
-    let voice = &status.0.voice;
-    let (code, heading, text) = if status.0.store.write(move |tx| unsubscribe(tx, &token)).await? {
-        (StatusCode::OK, "You are not subscribed any more", "Your address was deleted.")
-    } else {
-        (
-            StatusCode::BAD_REQUEST,
-            "This link does not work",
-            "Perhaps you have already ended your subscription.",
-        )
-    };
-    Ok(html(code, page::notice(heading, text, voice).into()))
+    let token = token(query);
+    let is_done = status.0.store.write(move |tx| sql::unsubscribe(tx, &token)).await?;
+    let text = "Your address was deleted.";
+    Ok(status.answer(is_done, ("You are not subscribed any more", text, None), OVER))
+}
+
+fn token(query: Result<Query<Token>, ApiError>) -> String {
+    query.map(|Query(query)| query.token).unwrap_or_default()
+}
+
+impl Status {
+    /// A page with this heading, text and button; or why the link does not work.
+    fn answer(
+        &self,
+        works: bool,
+        (heading, text, button): (&str, &str, Option<&str>),
+        otherwise: &str,
+    ) -> Response {
+        let voice = &self.0.voice;
+        if works {
+            return html(StatusCode::OK, page::notice(heading, text, button, voice).into());
+        }
+        let text = page::notice("This link does not work", otherwise, None, voice);
+        html(StatusCode::BAD_REQUEST, text.into())
+    }
 }
 
 /// A document of ours. Its address may hold a token, and is told to nobody.

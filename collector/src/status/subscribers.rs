@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::incidents::Voice;
 use super::input::Invalid;
-use super::sql::subscribers::{self as sql, Mail, Outcome, Wanted};
+use super::sql::subscribers::{self as sql, Letter, Limits, Mail, Outcome, Wanted};
 use crate::notify::kinds::Request;
 use crate::notify::post::{Parcel, Post};
 use crate::notify::retry;
@@ -25,9 +25,10 @@ use crate::tasks::Job;
 
 /// How long a wish can be confirmed.
 const CONFIRM: SignedDuration = SignedDuration::from_hours(24);
-/// Subscribers, and those among them who have not confirmed yet: what somebody can make us mail to
-/// strangers.
-const MOST: (i64, i64) = (10_000, 200);
+/// Subscribers, and those among them who have not confirmed: what somebody can make us mail to
+/// strangers, and how often to one.
+const LIMITS: Limits =
+    Limits { all: 10_000, asked: 200, asked_lately: 60, lately: SignedDuration::from_hours(1) };
 /// Characters of an address (RFC 5321 §4.5.3.1.3, without the brackets).
 const MOST_EMAIL: usize = 254;
 /// Mails under way at once.
@@ -87,18 +88,18 @@ pub fn subscribe(
     voice: &Voice,
     now: Timestamp,
 ) -> rusqlite::Result<Outcome> {
-    let outcome = sql::subscribe(tx, wanted, MOST, now)?;
+    let outcome = sql::subscribe(tx, wanted, LIMITS, now)?;
     if let Outcome::Asked(id) = outcome {
         let organisation = &voice.organisation;
         let subject = format!("[{organisation}] Please confirm your subscription");
         let text = format!(
             "Somebody, probably you, asked to be told by mail of incidents and maintenance of \
-             {organisation}.\n\nTo confirm, open within 24 hours:\n{}/status/confirm?token={}\n\n\
+             {organisation}.\n\nTo confirm, open within 24 hours and press the button:\n\
+             {}/status/confirm?token={}\n\n\
              If it was not you, do nothing: you will hear no more of it.\n",
             voice.base_url, wanted.confirm_token
         );
-        let key = format!("confirm-{id}-{}", now.as_millisecond());
-        sql::enqueue(tx, id, (&key, &subject, &text), now)?;
+        sql::write_to(tx, id, Letter { subject: &subject, text: &text }, now)?;
     }
     Ok(outcome)
 }
@@ -113,19 +114,8 @@ pub fn announce(
     if !voice.has_mail {
         return Ok(());
     }
-    let subscribers = sql::confirmed(tx)?;
     let (subject, text) = written(incident, voice);
-    for (id, token) in subscribers {
-        let update = incident.updates.first().map_or(0, |update| update.id);
-        let key = format!("incident-{}-{update}-{id}", incident.id);
-        let text = format!(
-            "{text}\n--\nYou are told because you subscribed to {}.\nTo end that: \
-             {}/status/unsubscribe?token={token}\n",
-            voice.organisation, voice.base_url
-        );
-        sql::enqueue(tx, id, (&key, &subject, &text), now)?;
-    }
-    Ok(())
+    sql::write_to_all(tx, Letter { subject: &subject, text: &text }, now)
 }
 
 /// Subject and text of the mail about an incident.
@@ -143,6 +133,20 @@ fn written(incident: &Incident, voice: &Voice) -> (String, String) {
         voice.incident_url(incident.id)
     );
     (subject, text)
+}
+
+/// The text of a mail and, of one with news, where the subscription ends.
+pub fn whole_text(
+    mail: &Mail,
+    Voice { base_url, organisation, .. }: &Voice,
+) -> (String, Option<String>) {
+    let Some(token) = &mail.unsubscribe_token else { return (mail.text.clone(), None) };
+    let link = format!("{base_url}/status/unsubscribe?token={token}");
+    let text = format!(
+        "{}\n--\nYou are told because you subscribed to {organisation}.\nTo end that: {link}\n",
+        mail.text
+    );
+    (text, Some(link))
 }
 
 /// The status of an incident as people read it.
@@ -169,6 +173,7 @@ pub fn said_words(status: IncidentStatus) -> &'static str {
 pub struct Mailer {
     pub store: Store,
     pub post: Arc<Post>,
+    pub voice: Voice,
     /// Rung when there is something to send.
     pub bell: Arc<Notify>,
 }
@@ -190,7 +195,8 @@ impl Mailer {
         let Ok(to) = mail.to.parse::<Mailbox>() else {
             return Ok(self.store.write(move |tx| sql::remove_mail(tx, mail.id)).await?);
         };
-        let request = Request::Mail { to: vec![to], subject: mail.subject, text: mail.text };
+        let (text, unsubscribe) = whole_text(&mail, &self.voice);
+        let request = Request::Mail { to: vec![to], subject: mail.subject, text, unsubscribe };
         let event = "status.mail".to_owned();
         let parcel = Parcel { request, key: mail.key, event, signature: None };
         let Err(failure) = self.post.send(&parcel, now).await else {

@@ -21,9 +21,8 @@ use super::Status;
 use super::components::{Standing, standings};
 use super::incidents::{self, Auto, Told, Voice};
 use super::maintenance::{self, Step, Window};
-use super::model::{split, whole};
+use super::model::{split, summary, whole};
 use super::monitors::Watched;
-use super::overview::summary;
 use super::sql;
 use super::sql::days::Known;
 use crate::http::events::{Event, EventBus};
@@ -32,8 +31,10 @@ use crate::tasks::Job;
 
 /// Longest time without a look: the wall clock may have been set.
 const LONGEST: Duration = Duration::from_secs(5);
-/// Shortest time from one look to the next, so that a burst of events is one.
+/// Shortest time from one look to the next, so that a burst of events is one; and at least so many
+/// times what the last one took, so that the page leaves most of the time to others.
 const SHORTEST: Duration = Duration::from_millis(200);
+const PACE: u32 = 4;
 /// How often counted time is written.
 const WRITE_EVERY: SignedDuration = SignedDuration::from_mins(1);
 
@@ -145,17 +146,15 @@ impl Job for Watch {
             while !matches!(events.try_recv(), Err(TryRecvError::Empty | TryRecvError::Closed)) {}
             let (started, now) = (Instant::now(), clock::now());
             let next = self.look(now).await?;
+            let pause = SHORTEST.max(started.elapsed().saturating_mul(PACE));
             let left = next.and_then(|next| Duration::try_from(next.duration_since(now)).ok());
             let wait = left.unwrap_or(LONGEST).min(LONGEST);
-            let is_exact = tokio::select! {
-                () = something(&mut events) => false,
-                () = bell.notified() => false,
-                () = tokio::time::sleep_until(started + wait) => true,
-            };
-            if !is_exact {
-                let soon = (started + SHORTEST).min(started + wait.max(Duration::from_millis(1)));
-                tokio::time::sleep_until(soon).await;
+            tokio::select! {
+                () = something(&mut events) => {}
+                () = bell.notified() => {}
+                () = tokio::time::sleep_until(started + wait) => {}
             }
+            tokio::time::sleep_until(started + pause).await;
         }
     }
 }

@@ -2,17 +2,24 @@
 //! runs them.
 //!
 //! Of a Compose service the file is edited, since Compose would otherwise bring back what it says. A
-//! container of its own is created anew from what the engine knows of it: options that came from the
-//! image come from the new one. Neither environment nor mounts are known to this program; the command
-//! reads them where it is run.
+//! service of a swarm is given another image. A container of its own is created anew from what the
+//! engine knows of it: options that came from the image come from the new one. Neither environment nor
+//! mounts are known to this program; the command reads them where it is run.
 
 use super::reference::Reference;
 
-/// A container as commands need it. All of it is foreign text.
+/// What holds a container, as commands need it. All of it is foreign text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Target {
-    pub name: String,
-    pub compose: Option<Project>,
+pub enum Target {
+    /// A service of Compose.
+    Compose(Project),
+    /// A service of a swarm, by its name.
+    Swarm(String),
+    /// A container of its own, by its name.
+    Own(String),
+    /// Removed as soon as it stops, so that there is nothing to go back to; or not known.
+    #[default]
+    Transient,
 }
 
 /// Where Compose has a service from.
@@ -23,6 +30,8 @@ pub struct Project {
     pub working_dir: String,
     /// Comma list of files; empty for the usual ones.
     pub config_files: String,
+    /// Comma list of files of variables; empty for the usual one.
+    pub env_files: String,
 }
 
 /// Commands to update, and to go back to what runs now where its digest is known.
@@ -33,7 +42,7 @@ pub struct Commands {
 }
 
 /// `written` is the image as the container was asked for, `image` the same as it is read, and `digest`
-/// what runs. `None` where a name cannot be put into a command.
+/// what runs. `None` where there is no safe command, or a name cannot be put into one.
 pub fn commands(
     target: &Target,
     written: &str,
@@ -53,59 +62,79 @@ pub fn commands(
         Some(tag) => format!("{base}:{tag}@{digest}"),
         None => format!("{base}@{digest}"),
     });
-    Some(match &target.compose {
-        Some(project) => Commands {
-            update: compose(project, written, &new)?,
-            rollback: old.and_then(|old| compose(project, &new, &old)),
-        },
-        None => Commands {
-            update: standalone(&target.name, &new)?,
-            rollback: old.and_then(|old| standalone(&target.name, &old)),
-        },
+    let from_to = |from: &str, to: &str| match target {
+        Target::Compose(project) => compose(project, from, to),
+        Target::Swarm(service) => swarm(service, to),
+        Target::Own(name) => standalone(name, to),
+        Target::Transient => None,
+    };
+    Some(Commands {
+        update: from_to(written, &new)?,
+        rollback: old.and_then(|old| from_to(&new, &old)),
     })
+}
+
+/// A word with a dash would be read as an option.
+fn is_plain(word: &str) -> bool {
+    !word.is_empty() && !word.starts_with('-')
 }
 
 /// Edits the service's image where it changes, and brings the service up with it.
 fn compose(project: &Project, from: &str, to: &str) -> Option<String> {
-    // A word with a dash would be read as an option.
-    let is_plain = |word: &str| !word.is_empty() && !word.starts_with('-');
-    if ![&project.name, &project.service].into_iter().all(|word| is_plain(word)) {
+    if !is_plain(&project.name) || !is_plain(&project.service) {
         return None;
     }
-    let files: Vec<&str> = project.config_files.split(',').filter(|file| is_plain(file)).collect();
-    let mut steps = Vec::new();
-    if !project.working_dir.is_empty() {
-        steps.push(format!("cd -- {}", quoted(&project.working_dir)));
-    }
-    if from != to {
-        let quoted_files: Vec<_> = files.iter().map(|file| quoted(file)).collect();
-        let files = match quoted_files.as_slice() {
-            [] => "compose.yaml".to_owned(),
-            files => files.join(" "),
-        };
-        let script = format!(
-            "s#^([[:space:]]*image:[[:space:]]*[\"']?){}([\"']?[[:space:]]*(\\#.*)?)$#\\1{}\\2#",
-            escaped(from),
-            to.replace('\\', "\\\\").replace('&', "\\&")
-        );
-        steps.push(format!("sed -i -E {} {files}", quoted(&script)));
-    }
+    let list = |files: &str| -> Vec<String> {
+        files.split(',').filter(|file| is_plain(file)).map(quoted).collect()
+    };
+    let files = list(&project.config_files);
     let mut compose = format!("docker compose -p {}", quoted(&project.name));
-    for file in files {
-        compose = format!("{compose} -f {}", quoted(file));
+    let mut steps = Vec::new();
+    if is_plain(&project.working_dir) {
+        let folder = quoted(&project.working_dir);
+        steps.push(format!("cd -- {folder}"));
+        compose = format!("{compose} --project-directory {folder}");
+    }
+    for (option, files) in [("-f", &files), ("--env-file", &list(&project.env_files))] {
+        compose.extend(files.iter().map(|file| format!(" {option} {file}")));
+    }
+    let mut remark = "";
+    if from != to {
+        remark = "# Edits every service of this image, and brings up one of them.\n";
+        let files = if files.is_empty() { "compose.yaml".to_owned() } else { files.join(" ") };
+        let before = "^([[:space:]]*image:[[:space:]]*[\"']?)";
+        let after = "([\"']?[[:space:]]*(\\#.*)?)$";
+        let line = format!("{before}{}{after}", escaped(from));
+        let script = format!("s#{line}#\\1{}\\2#", to.replace('\\', "\\\\").replace('&', "\\&"));
+        // `sed` is content with having changed nothing.
+        steps.push(format!(
+            "{{ grep -Eq -e {} {files} ||\n  {{ echo 'no such image is written there: edit the file \
+             by hand' >&2; false; }}; }}",
+            quoted(&line.replace("\\#", "#"))
+        ));
+        steps.push(format!("sed -i -E {} {files}", quoted(&script)));
     }
     let service = quoted(&project.service);
     steps.push(format!("{compose} pull {service}"));
     steps.push(format!("{compose} up -d --no-deps {service}"));
-    Some(steps.join(" &&\n"))
+    Some(format!("{remark}{}", steps.join(" &&\n")))
 }
 
-/// Creates the container anew with its own options and another image; the one before is kept under
-/// another name until the new one has started.
+/// The swarm replaces the tasks by itself.
+fn swarm(service: &str, image: &str) -> Option<String> {
+    let to = quoted(image);
+    is_plain(service).then(|| {
+        format!("docker service update --with-registry-auth --image {to} {}", quoted(service))
+    })
+}
+
+/// Creates the container anew with its own options and another image. The one before is kept under
+/// another name until the new one has started, and is brought back where that fails. Volumes without a
+/// name are handed on: the engine would make new ones.
 fn standalone(name: &str, image: &str) -> Option<String> {
     // As the engine allows; the name becomes part of an address.
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    if name.is_empty() || name.starts_with('-') || !name.bytes().all(fine) {
+    if !is_plain(name) || !name.bytes().all(fine) {
         return None;
     }
     let (before, name, image) = (quoted(&format!("{name}-before")), quoted(name), quoted(image));
@@ -114,18 +143,25 @@ fn standalone(name: &str, image: &str) -> Option<String> {
         r#" | .Env = (($c.Config.Env // []) - ($old.Env // []))"#,
         r#" | .Labels = (($c.Config.Labels // {}) | with_entries(select(.value != ($old.Labels // {})[.key])))"#,
         r#" | if .Hostname == $c.Id[0:12] then del(.Hostname) else . end)"#,
-        r#" + {Image: $image, HostConfig: $c.HostConfig, NetworkingConfig: {EndpointsConfig:"#,
-        r#" ($c.NetworkSettings.Networks | map_values({IPAMConfig, Links, Aliases: ((.Aliases // []) - [$c.Id[0:12]])}))}}"#,
+        r#" + {Image: $image, NetworkingConfig: {EndpointsConfig:"#,
+        r#" ($c.NetworkSettings.Networks | map_values({IPAMConfig, Links, Aliases: ((.Aliases // []) - [$c.Id[0:12]])}))},"#,
+        r#" HostConfig: ($c.HostConfig | ((.Binds // []) | map(select(contains(":")))) as $binds"#,
+        r#" | ([$binds[] | split(":")[1]] + [(.Mounts // [])[].Target] | map(rtrimstr("/"))) as $known"#,
+        r#" | .Binds = $binds + [($c.Mounts // [])[] | select(.Type == "volume")"#,
+        r#" | select(.Destination as $to | $known | index($to) | not)"#,
+        r#" | "\(.Name):\(.Destination)" + (if .RW then "" else ":ro" end)])}"#,
     );
     Some(format!(
-        "docker pull {image} &&\n\
-         docker inspect {name} | jq --arg image {image} --argjson old \"$(docker image inspect \
+        "( docker pull {image} &&\n\
+         new=$(docker inspect {name} | jq --arg image {image} --argjson old \"$(docker image inspect \
          --format '{{{{json .Config}}}}' \"$(docker inspect --format '{{{{.Image}}}}' {name})\")\" \
-         {} >container.json &&\n\
-         docker stop {name} && docker rename {name} {before} &&\n\
+         {}) &&\n\
+         docker rename {name} {before} &&\n\
+         {{ {{ docker stop {before} && printf %s \"$new\" |\n\
          curl -sS --fail --unix-socket /var/run/docker.sock -H 'Content-Type: application/json' \
-         --data @container.json 'http://localhost/containers/create?name={name}' &&\n\
-         docker start {name} && docker rm {before}",
+         --data @- 'http://localhost/containers/create?name={name}' && docker start {name}; }} ||\n\
+         {{ docker rm -f {name}; docker rename {before} {name}; docker start {name}; false; }}; }} &&\n\
+         docker rm {before} )",
         quoted(jq)
     ))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 
 use super::commands::{Project, Target};
-use super::look::Subject;
+use super::look::{Known, Subject};
 use super::model::{Outcome, Platform, Running, Verdict};
 use super::policy::{Exclusions, Policy};
 use super::reference::{Place, Reference};
@@ -37,7 +37,7 @@ pub(super) async fn inspect(
     docker: &Docker,
     containers: &[Arc<Container>],
     exclusions: &Exclusions,
-    known: &HashMap<i64, (String, String)>,
+    known: &HashMap<i64, Known>,
 ) -> (Vec<Watched>, Option<String>) {
     let inspected: Vec<_> = futures_util::stream::iter(containers.to_vec())
         .map(|container| async move {
@@ -107,10 +107,10 @@ fn watched(
     inspected: &Inspected,
     image: Option<&Result<Image, DockerError>>,
     exclusions: &Exclusions,
-    known: Option<(String, String)>,
+    known: Option<Known>,
 ) -> Watched {
     let mut watched = unread(container, "the engine does not know its image");
-    watched.image.clone_from(&inspected.config.image);
+    asked_for(inspected).clone_into(&mut watched.image);
     watched.target = target(container, inspected);
     let image = match image {
         Some(Ok(image)) => image,
@@ -136,6 +136,11 @@ fn watched(
     if watched.verdict.is_none() {
         let place = reference.place(policy.registry.as_deref());
         let running = watched.running.clone();
+        // What another image or another registry had says nothing of this one.
+        let registry = policy.registry.as_ref().unwrap_or(&reference.registry);
+        let known = known.filter(|known| {
+            known.image == watched.image && known.registry == *registry && !known.tag.is_empty()
+        });
         watched.subject = Some((place, Subject { reference, policy, running, known }.into()));
     }
     watched
@@ -175,7 +180,8 @@ fn not_compared(
             "its reference is a digest without a tag, and names one image for good".into(),
         );
     }
-    if running.own_digest.is_none() && policy.registry.is_none() {
+    let is_named_elsewhere = policy.registry.is_some() && !running.digests.is_empty();
+    if running.own_digest.is_none() && !is_named_elsewhere {
         let text =
             "no registry has named its image: it was built, loaded or tagged on this machine";
         return Some(text.to_owned());
@@ -185,11 +191,37 @@ fn not_compared(
 
 fn target(container: &Container, inspected: &Inspected) -> Target {
     let label = |name: &str| inspected.config.labels.get(name).cloned().unwrap_or_default();
-    let compose = container.facts.labels.compose.as_ref().map(|compose| Project {
-        name: compose.project.clone(),
-        service: compose.service.clone(),
-        working_dir: compose.working_dir.clone(),
-        config_files: label("com.docker.compose.project.config_files"),
-    });
-    Target { name: container.facts.name.clone(), compose }
+    if let Some(service) = swarm_service(inspected) {
+        return Target::Swarm(service.to_owned());
+    }
+    if let Some(compose) = &container.facts.labels.compose {
+        return Target::Compose(Project {
+            name: compose.project.clone(),
+            service: compose.service.clone(),
+            working_dir: compose.working_dir.clone(),
+            config_files: label("com.docker.compose.project.config_files"),
+            env_files: label("com.docker.compose.project.environment_file"),
+        });
+    }
+    if inspected.host_config.auto_remove {
+        return Target::Transient;
+    }
+    Target::Own(container.facts.name.clone())
+}
+
+fn swarm_service(inspected: &Inspected) -> Option<&str> {
+    inspected.config.labels.get("com.docker.swarm.service.name").map(String::as_str)
+}
+
+/// The image as it was asked for. To the tag of a service a swarm adds the digest that it found.
+fn asked_for(inspected: &Inspected) -> &str {
+    let image = inspected.config.image.as_str();
+    match image.split_once('@') {
+        Some((tagged, _))
+            if swarm_service(inspected).is_some() && Reference::name_in(tagged) != tagged =>
+        {
+            tagged
+        }
+        _ => image,
+    }
 }

@@ -54,27 +54,43 @@ pub(in crate::updates) struct Inner {
     events: EventBus,
     interval: Option<Duration>,
     next: Mutex<Option<Timestamp>>,
-    is_running: AtomicBool,
-    requests: mpsc::Sender<i64>,
+    is_running: Arc<AtomicBool>,
+    requests: mpsc::Sender<Begun>,
+}
+
+/// A scan that was begun. No other begins while this is held.
+pub(in crate::updates) struct Begun {
+    id: i64,
+    turn: Turn,
+}
+
+/// The right to scan, given back when it is dropped, whoever holds it then.
+struct Turn(Arc<AtomicBool>);
+
+impl Turn {
+    fn take(is_running: &Arc<AtomicBool>) -> Option<Self> {
+        (!is_running.swap(true, Ordering::AcqRel)).then(|| Self(is_running.clone()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 impl Inner {
-    /// Begins a scan, and says as which; `None` while one is under way.
+    /// Begins a scan, and says as which; `None` while one is under way. Once the scan is written, it is
+    /// told and made, whatever becomes of the caller.
     async fn begin(&self, now: Timestamp) -> Result<Option<i64>, StoreError> {
-        if self.is_running.swap(true, Ordering::AcqRel) {
-            return Ok(None);
-        }
-        match self.store.write(move |tx| sql::begin_scan(tx, now)).await {
-            Ok(id) => {
-                let data = json!({"scan_id": id, "started_at": now});
-                self.events.publish("update.scan_started", &data);
-                Ok(Some(id))
-            }
-            Err(error) => {
-                self.is_running.store(false, Ordering::Release);
-                Err(error)
-            }
-        }
+        let Some(turn) = Turn::take(&self.is_running) else { return Ok(None) };
+        let (events, requests) = (self.events.clone(), self.requests.clone());
+        let begun = move |id: &i64| {
+            events.publish("update.scan_started", &json!({"scan_id": id, "started_at": now}));
+            // There is room for the only one.
+            let _ = requests.try_send(Begun { id: *id, turn });
+        };
+        self.store.write_then(move |tx| sql::begin_scan(tx, now), begun).await.map(Some)
     }
 
     /// Plans the next scan. Up to a twentieth of the interval is added, another one each time, so that
@@ -115,13 +131,13 @@ pub async fn start(
             sql::last_completed(tx)
         })
         .await?;
-    let (sender, requests) = mpsc::channel(4);
+    let (sender, requests) = mpsc::channel(1);
     let inner = Arc::new(Inner {
         store: spine.store.clone(),
         events: spine.events.clone(),
         interval: settings.interval,
         next: Mutex::default(),
-        is_running: AtomicBool::new(false),
+        is_running: Arc::default(),
         requests: sender,
     });
     if let Some(last) = last.filter(|last| *last <= now) {

@@ -1,5 +1,7 @@
 //! What is known of a container's image here and at its registry, and what follows from it.
 
+use std::fmt;
+
 use jiff::Timestamp;
 use maintenant_api::alerts::Severity;
 use serde::{Deserialize, Serialize};
@@ -120,13 +122,19 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// A variant that one side does not name is any.
+    /// What one side does not name is any.
     fn fits(&self, other: &Self) -> bool {
-        self.os == other.os
-            && self.architecture == other.architecture
-            && (self.variant == other.variant
-                || self.variant.is_empty()
-                || other.variant.is_empty())
+        let is_one = |a: &str, b: &str| a == b || a.is_empty() || b.is_empty();
+        is_one(&self.os, &other.os)
+            && is_one(&self.architecture, &other.architecture)
+            && is_one(&self.variant, &other.variant)
+    }
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [&self.os, &self.architecture, &self.variant].map(String::as_str);
+        to.write_str(parts.join("/").trim_matches('/'))
     }
 }
 
@@ -137,12 +145,14 @@ pub struct Child {
     pub platform: Platform,
 }
 
-/// The image of an index that a platform runs: the exact variant first.
-pub fn child_for<'c>(children: &'c [Child], platform: &Platform) -> Option<&'c str> {
-    let exact = children.iter().find(|child| child.platform == *platform);
-    exact
-        .or_else(|| children.iter().find(|child| child.platform.fits(platform)))
-        .map(|child| child.digest.as_str())
+/// The images of an index that a platform may run: the exact variant, else all that fit.
+pub fn children_for<'c>(children: &'c [Child], platform: &Platform) -> Vec<&'c str> {
+    let of = |fits: &dyn Fn(&Platform) -> bool| -> Vec<&'c str> {
+        let fitting = children.iter().filter(|child| fits(&child.platform));
+        fitting.map(|child| child.digest.as_str()).collect()
+    };
+    let exact = of(&|other| other == platform);
+    if exact.is_empty() { of(&|other| platform.fits(other)) } else { exact }
 }
 
 /// The image that a container runs, as the engine knows it.
@@ -161,11 +171,13 @@ pub enum Sameness {
     Same,
     /// The index is another, and the image for this platform is the one that runs.
     SamePlatform,
+    /// The index has no image for this platform.
+    Absent,
     Different,
 }
 
 /// Compares with what a tag names now. `children` are those of the remote index, and of the indexes
-/// that run, as far as they are known.
+/// that run, as far as they are known; what has none is a single image.
 pub fn compare(
     running: &Running,
     remote: &str,
@@ -174,14 +186,26 @@ pub fn compare(
     if running.digests.iter().any(|digest| digest == remote) {
         return Sameness::Same;
     }
-    let Some(remote) = children(remote) else { return Sameness::Different };
-    let Some(child) = child_for(&remote, &running.platform) else { return Sameness::Different };
-    let is_child = |digest: &String| {
-        digest == child
-            || children(digest)
-                .is_some_and(|known| child_for(&known, &running.platform) == Some(child))
+    let remote_children = children(remote).unwrap_or_default();
+    let offered = match remote_children.as_slice() {
+        [] => vec![remote],
+        children => children_for(children, &running.platform),
     };
-    if running.digests.iter().any(is_child) { Sameness::SamePlatform } else { Sameness::Different }
+    if offered.is_empty() {
+        return Sameness::Absent;
+    }
+    let is_offered = |digest: &String| {
+        offered.contains(&digest.as_str())
+            || children(digest).is_some_and(|known| {
+                let mut fitting = children_for(&known, &running.platform).into_iter();
+                fitting.any(|child| offered.contains(&child))
+            })
+    };
+    if running.digests.iter().any(is_offered) {
+        Sameness::SamePlatform
+    } else {
+        Sameness::Different
+    }
 }
 
 /// What was learnt of the registry's side.
@@ -245,6 +269,9 @@ pub fn decide(reference: &Reference, running: &Running, learnt: &Learnt) -> Verd
                     "{name} at {registry} was rebuilt for other platforms, and names what the \
                      container runs for this one"
                 ),
+                Some((_, Sameness::Absent)) => {
+                    format!("{name} at {registry} has no image for {}", running.platform)
+                }
                 Some((remote, _)) => format!(
                     "the container runs what {name} names at {registry} ({})",
                     short(remote)

@@ -1,7 +1,6 @@
 //! The REST routes of this dimension.
 
 use std::cmp::Reverse;
-use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::{FromRef, Path, State as Shared};
@@ -246,8 +245,8 @@ fn checked(external_id: String) -> Result<String, ApiError> {
 async fn start_scan(
     Shared(updates): Shared<Updates>,
 ) -> Result<(StatusCode, Json<ScanStarted>), ApiError> {
-    let (inner, now) = (updates.0, clock::now());
-    let Some(scan_id) = inner.begin(now).await? else {
+    let now = clock::now();
+    let Some(scan_id) = updates.0.begin(now).await? else {
         return Err(ApiError::NotPossible {
             status: StatusCode::CONFLICT,
             code: "SCAN_IN_PROGRESS",
@@ -256,15 +255,6 @@ async fn start_scan(
                     .to_owned(),
         });
     };
-    if inner.requests.try_send(scan_id).is_err() {
-        inner.is_running.store(false, Ordering::Release);
-        inner.store.write(move |tx| sql::end_scan(tx, scan_id, now, None)).await?;
-        return Err(ApiError::NotPossible {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            code: "NOT_READY",
-            message: "scans are not possible now; try again".to_owned(),
-        });
-    }
     let started =
         ScanStarted { scan_id: Some(scan_id), status: "running".into(), started_at: Some(now) };
     Ok((StatusCode::ACCEPTED, Json(started)))

@@ -15,16 +15,16 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::commands::{Commands, commands};
+use super::commands::commands;
 use super::credentials::Credentials;
 use super::inspect::{Watched, inspect};
-use super::look::{Indexes, Subject, look};
+use super::look::{Indexes, Known, Misses, Subject, look};
 use super::model::{Check, Outcome, Status, UpdateType, Verdict, after};
 use super::policy::{self, Exclusions, Policy};
 use super::reference::{Place, Reference};
-use super::registry::{Pauses, Registries};
+use super::registry::{Memory, Registries};
 use super::sql::{self, Saved};
-use super::{Inner, policy::Subject as ExcludedBy};
+use super::{Begun, Inner, policy::Subject as ExcludedBy};
 use crate::containers::inventory::Inventory;
 use crate::containers::labels;
 use crate::containers::model::Container;
@@ -41,6 +41,8 @@ const SETTLE: Duration = Duration::from_secs(20);
 const BETWEEN: Duration = Duration::from_mins(5);
 /// A whole scan.
 const DEADLINE: Duration = Duration::from_mins(30);
+/// Of what it did not come to.
+const LATE: &str = "its registry was not asked: the scan took longer than 30 minutes";
 /// Repositories looked at together.
 const REPOSITORIES: usize = 32;
 /// Longest sleep: the wall clock may be set.
@@ -54,12 +56,13 @@ pub struct Scanner {
     spine: Spine,
     docker: watch::Receiver<Option<Docker>>,
     inner: Arc<Inner>,
-    requests: mpsc::Receiver<i64>,
+    requests: mpsc::Receiver<Begun>,
     /// Docker's `config.json`.
     docker_config: Option<PathBuf>,
-    pauses: Pauses,
+    memory: Memory,
+    misses: Misses,
     /// The scan under way.
-    current: Option<i64>,
+    current: Option<Begun>,
     /// When new containers are looked at.
     soon: Option<Instant>,
     looked: Option<Instant>,
@@ -78,7 +81,7 @@ impl Scanner {
         spine: Spine,
         docker: watch::Receiver<Option<Docker>>,
         inner: Arc<Inner>,
-        requests: mpsc::Receiver<i64>,
+        requests: mpsc::Receiver<Begun>,
         docker_config: Option<PathBuf>,
     ) -> Self {
         Self {
@@ -87,39 +90,36 @@ impl Scanner {
             inner,
             requests,
             docker_config,
-            pauses: Pauses::default(),
+            memory: Memory::default(),
+            misses: Misses::default(),
             current: None,
             soon: None,
             looked: None,
         }
     }
 
-    /// A whole scan that was begun as `id`.
-    async fn scan(&mut self, id: i64) -> anyhow::Result<()> {
-        self.current = Some(id);
-        let scan = tokio::time::timeout(DEADLINE, self.look_at(None, Some(id)));
-        let outcome = match scan.await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(anyhow::anyhow!("the scan took longer than 30 minutes")),
-        };
+    /// A whole scan.
+    async fn scan(&mut self, begun: Begun) -> anyhow::Result<()> {
+        let id = begun.id;
+        self.current = Some(begun);
+        let outcome = self.look_at(None, Some(id)).await;
         self.end(outcome).await
     }
 
     async fn end(&mut self, outcome: anyhow::Result<Counts>) -> anyhow::Result<()> {
-        let Some(id) = self.current.take() else { return outcome.map(drop) };
+        let Some(Begun { id, turn }) = self.current.take() else { return outcome.map(drop) };
         let now = clock::now();
         let counts = outcome.as_ref().ok().cloned();
-        let (events, inner) = (self.spine.events.clone(), self.inner.clone());
         let told = counts.clone();
         let end = move |tx: &Connection| {
             let counts = counts.map(|counts| (counts.scanned, counts.found, counts.errors));
             sql::end_scan(tx, id, now, counts)
         };
         let ended = self.spine.store.write(end).await;
-        inner.is_running.store(false, Ordering::Release);
+        drop(turn);
         let told = told.unwrap_or_else(|| Counts { errors: 1, ..Counts::default() });
         let data = json!({"scan_id": id, "updates_found": told.found, "errors": told.errors});
-        events.publish("update.scan_completed", &data);
+        self.spine.events.publish("update.scan_completed", &data);
         self.inner.plan(now);
         if outcome.is_err() {
             self.inner.retry(now);
@@ -134,6 +134,7 @@ impl Scanner {
         only: Option<&BTreeSet<i64>>,
         scan_id: Option<i64>,
     ) -> anyhow::Result<Counts> {
+        let deadline = Instant::now() + DEADLINE;
         let docker = self.docker.borrow().clone();
         let docker = docker.ok_or_else(|| anyhow::anyhow!("Docker is not connected"))?;
         let inventory = self.spine.inventory.borrow().clone();
@@ -149,22 +150,26 @@ impl Scanner {
         let exclusions = Exclusions::new(excluded.into_iter().filter_map(|exclusion| {
             Some((ExcludedBy::parse(&exclusion.pattern_type)?, exclusion.pattern))
         }));
-        let known: HashMap<i64, (String, String)> = stored
+        let known: HashMap<i64, Known> = stored
             .into_iter()
             .map(|row| {
-                let Verdict { latest_tag, latest_digest, .. } = row.check.verdict;
-                (row.container_id, (latest_tag, latest_digest))
+                let Check { image, registry, verdict, .. } = row.check;
+                let (tag, digest) = (verdict.latest_tag, verdict.latest_digest);
+                (row.container_id, Known { image, registry, tag, digest })
             })
             .collect();
         let credentials = match self.docker_config.clone() {
             Some(path) => tokio::task::spawn_blocking(move || Credentials::read(&path)).await?,
             None => Credentials::default(),
         };
-        let registries = Registries::new(&self.spine.net, credentials, self.pauses.clone())?;
-        let (watched, refused) = inspect(&docker, &containers, &exclusions, &known).await;
+        let registries = Registries::new(&self.spine.net, credentials, self.memory.clone())?;
+        let (watched, refused) =
+            tokio::time::timeout_at(deadline, inspect(&docker, &containers, &exclusions, &known))
+                .await
+                .map_err(|_| anyhow::anyhow!("the engine took longer than 30 minutes"))?;
         let refused = refused.map(|why| ("GET /images/{id}/json", why));
         self.spine.runtime.set_degraded(IMAGES_FEATURE, refused);
-        let indexes = Indexes::new(self.spine.store.clone());
+        let indexes = Indexes::new(self.spine.store.clone(), self.misses.clone());
 
         let mut places: BTreeMap<Place, Vec<(usize, Arc<Subject>)>> = BTreeMap::new();
         for (at, watched) in watched.iter().enumerate() {
@@ -173,7 +178,9 @@ impl Scanner {
             }
         }
         let total = watched.len();
-        let done = AtomicUsize::new(0);
+        // What is not compared needs no more looking at.
+        let compared: usize = places.values().map(Vec::len).sum();
+        let done = AtomicUsize::new(total - compared);
         let outcomes: HashMap<usize, Outcome> = futures_util::stream::iter(spread(places))
             .map(|(place, subjects)| {
                 let (registries, indexes, exclusions) = (&registries, &indexes, &exclusions);
@@ -193,6 +200,7 @@ impl Scanner {
                 }
             })
             .buffer_unordered(REPOSITORIES)
+            .take_until(tokio::time::sleep_until(deadline))
             .flat_map(futures_util::stream::iter)
             .collect()
             .await;
@@ -213,8 +221,7 @@ impl Scanner {
             .enumerate()
             .map(|(at, mut watched)| {
                 let outcome = watched.verdict.take().or_else(|| outcomes.remove(&at));
-                let outcome =
-                    outcome.unwrap_or_else(|| Outcome::Failed("it was not looked at".to_owned()));
+                let outcome = outcome.unwrap_or_else(|| Outcome::Failed(LATE.to_owned()));
                 (watched, outcome)
             })
             .collect();
@@ -291,7 +298,7 @@ impl Scanner {
         let soon = self.soon;
         tokio::select! {
             biased;
-            Some(id) = self.requests.recv() => Due::Scan(id),
+            Some(begun) = self.requests.recv() => Due::Scan(begun),
             Ok(()) = self.spine.inventory.changed() => Due::Change,
             () = tokio::time::sleep_until(soon.unwrap_or_else(Instant::now)), if soon.is_some() => {
                 Due::Unseen
@@ -305,7 +312,7 @@ impl Scanner {
 }
 
 enum Due {
-    Scan(i64),
+    Scan(Begun),
     Interval,
     Change,
     Unseen,
@@ -323,13 +330,11 @@ impl Job for Scanner {
         self.follow().await?;
         loop {
             match self.wait().await {
-                Due::Scan(id) => self.scan(id).await?,
+                Due::Scan(begun) => self.scan(begun).await?,
                 Due::Interval => {
                     // Before it ends, so that one that fails is not begun again at once.
                     self.inner.plan(clock::now());
-                    if let Some(id) = self.inner.begin(clock::now()).await? {
-                        self.scan(id).await?;
-                    }
+                    self.inner.begin(clock::now()).await?;
                 }
                 Due::Change => self.follow().await?,
                 Due::Unseen => {
@@ -388,13 +393,22 @@ fn keep(
     let mirror = watched.subject.as_ref().and_then(|(_, subject)| subject.policy.registry.as_ref());
     let registry = mirror.or(reference.as_ref().map(|reference| &reference.registry));
     let digest = watched.running.own_digest.as_ref().or(watched.running.digests.first());
-    let is_now = Check {
+    let mut is_now = Check {
         image: watched.image.clone(),
         registry: registry.cloned().unwrap_or_default(),
         current_tag: tag.to_owned(),
         current_digest: digest.cloned().unwrap_or_default(),
         ..Check::default()
     };
+    // Of the same container the image is the same, whether or not the engine tells of it this time.
+    let is_failed = matches!(outcome, Outcome::Failed(_));
+    let same = before
+        .as_ref()
+        .filter(|before| is_failed && before.checked_external_id == watched.external_id);
+    if let Some(same) = same.filter(|_| digest.is_none()) {
+        let Check { image, registry, current_tag, current_digest, .. } = same.check.clone();
+        is_now = Check { image, registry, current_tag, current_digest, ..is_now };
+    }
     let was = before.as_ref().map(|before| before.check.clone());
     let was_available = was
         .as_ref()
@@ -407,10 +421,11 @@ fn keep(
         let Verdict { latest_tag, latest_digest, .. } = &check.verdict;
         commands(&watched.target, &watched.image, reference, latest_tag, latest_digest, own)
     });
-    let (update, rollback) = match &text {
-        Some(Commands { update, rollback }) => (Some(update.as_str()), rollback.as_deref()),
-        None => (None, None),
-    };
+    let kept = same.filter(|_| is_available).map(|same| &same.commands);
+    let update = text.as_ref().map(|text| &text.update).or(kept.and_then(|kept| kept.0.as_ref()));
+    let rollback = text.as_ref().and_then(|text| text.rollback.as_ref());
+    let rollback = rollback.or(kept.and_then(|kept| kept.1.as_ref()));
+    let (update, rollback) = (update.map(String::as_str), rollback.map(String::as_str));
     let saved = Saved {
         container_id: watched.id,
         external_id: &watched.external_id,

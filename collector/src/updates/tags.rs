@@ -22,8 +22,8 @@ enum Kind {
     Version,
     /// Begins with a year: `2024.9.1`.
     Calendar,
-    /// `20240901`, `2024-09-01`.
-    Date,
+    /// `20240901`, with its number of digits; without any `2024-09-01`.
+    Date(usize),
     /// A single number.
     Channel,
 }
@@ -35,7 +35,7 @@ pub struct Shape<'a> {
     kind: Kind,
     core: Vec<u64>,
     suffix: &'a str,
-    /// The suffix with `#` for counters.
+    /// The suffix with `#` for counters, `%` for long ones, and `~` for a commit.
     family: String,
     counters: Vec<u64>,
 }
@@ -64,14 +64,15 @@ impl<'a> Shape<'a> {
         let (numbers, mut suffix) = dotted(rest);
         let mut core = numbers_of(numbers)?;
         let first = *core.first()?;
-        let kind = if is_date(numbers.split('.').next()?) {
-            Kind::Date
+        let digits = numbers.split('.').next()?;
+        let kind = if is_date(digits) {
+            Kind::Date(digits.len())
         } else if core.len() == 1 {
             match hyphenated(first, suffix) {
                 Some((month, day, rest)) => {
                     core.extend([month, day]);
                     suffix = rest;
-                    Kind::Date
+                    Kind::Date(0)
                 }
                 None => Kind::Channel,
             }
@@ -90,9 +91,10 @@ impl<'a> Shape<'a> {
     }
 
     pub fn is_pre_release(&self) -> bool {
-        words(self.suffix).any(|word| {
+        words(&self.family).any(|word| {
             PRE_RELEASES.contains(&&*word.to_ascii_lowercase())
-                || (word.eq_ignore_ascii_case("b") && !self.suffix.starts_with('-'))
+                || (word.eq_ignore_ascii_case("b")
+                    && (!self.suffix.starts_with('-') || self.family.contains("-b.#")))
         })
     }
 
@@ -120,10 +122,11 @@ impl<'a> Shape<'a> {
     /// Its form for people: `vN.N.N-alpine3.20`.
     pub fn form(&self) -> String {
         let numbers = match self.kind {
-            Kind::Date => "DATE".to_owned(),
+            Kind::Date(_) => "DATE".to_owned(),
             _ => vec!["N"; self.core.len()].join("."),
         };
-        format!("{}{numbers}{}", self.prefix, self.family.replace('#', "N"))
+        let suffix = self.family.replace(['#', '%'], "N").replace('~', "COMMIT");
+        format!("{}{numbers}{suffix}", self.prefix)
     }
 }
 
@@ -190,10 +193,14 @@ fn words(suffix: &str) -> impl Iterator<Item = &str> {
 }
 
 /// A suffix with `#` in place of its counters, and these. A number that is the whole suffix counts
-/// too, as revisions of Debian do.
+/// too, as revisions of Debian do, and one behind `_`, as builds of Java do. Dates and other long
+/// numbers (`%`) count something else than short ones. A commit (`~`) has no order.
 fn family(suffix: &str) -> (String, Vec<u64>) {
     let (mut family, mut counters) = (String::with_capacity(suffix.len()), Vec::new());
-    let mut rest = suffix;
+    let (mut rest, commit) = match suffix.rsplit_once('-') {
+        Some((before, last)) if is_commit(last) => (before, "-~"),
+        _ => (suffix, ""),
+    };
     while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
         let (before, from) = rest.split_at(at);
         family.push_str(before);
@@ -203,13 +210,13 @@ fn family(suffix: &str) -> (String, Vec<u64>) {
         let word = word.get(letters.len()..).unwrap_or_default().to_ascii_lowercase();
         let is_apart = family.ends_with(['.', '-', '_']);
         let is_build = !is_apart && BUILDS.contains(&&*word);
-        let is_pre = PRE_RELEASES.contains(&&*word);
-        let is_whole = after.is_empty() && matches!(&*family, "-" | "_");
+        let is_pre = PRE_RELEASES.contains(&&*word) || family.ends_with("-b.");
+        let is_behind = family == "_" || (family == "-" && after.is_empty());
         // The time of a day: `T20-26-02Z`.
         let is_time = (letters.is_empty() && word == "t") || family.starts_with("T#");
         match numbers.parse() {
-            Ok(number) if is_build || is_pre || is_whole || is_time => {
-                family.push('#');
+            Ok(number) if is_build || is_pre || is_behind || is_time => {
+                family.push(if numbers.len() >= 7 || is_date(numbers) { '%' } else { '#' });
                 counters.push(number);
             }
             _ => family.push_str(numbers),
@@ -217,7 +224,16 @@ fn family(suffix: &str) -> (String, Vec<u64>) {
         rest = after;
     }
     family.push_str(rest);
+    family.push_str(commit);
     (family, counters)
+}
+
+/// Hexadecimal digits as of a commit, short or whole; not a number, and not a word.
+fn is_commit(text: &str) -> bool {
+    (7..=40).contains(&text.len())
+        && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        && text.bytes().any(|byte| byte.is_ascii_digit())
+        && text.bytes().any(|byte| byte.is_ascii_alphabetic())
 }
 
 /// Tags that come with an image rather than being one: signatures, attestations, commits.

@@ -46,6 +46,7 @@ pub(crate) struct ListCertificates {
     /// `next_cursor` of the page before, filters unchanged.
     cursor: Option<String>,
     /// Only this one of several.
+    #[serde(alias = "source")]
     collector: Option<String>,
 }
 

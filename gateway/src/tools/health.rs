@@ -102,7 +102,7 @@ impl Gateway {
         &self,
         Parameters(GetHealth {}): Parameters<GetHealth>,
     ) -> Result<Json<HealthAnswer>, ToolError> {
-        let answers = ask(self.collectors().all().to_vec(), examine).await;
+        let answers = ask(self.collectors().live(), examine).await;
         Ok(Json(shape(&answers.0, self.collectors().several())))
     }
 }
@@ -203,6 +203,9 @@ fn shape(
         .map(|(collector, _)| collector.name.clone())
         .collect();
     let unknown = containers.as_ref().map_or(0, Summary::unknown);
+    let all_connected = answering
+        .iter()
+        .all(|examined| examined.runtime.as_ref().is_ok_and(|runtime| runtime.connected));
     let hint = hint([
         (silent > 0).then(|| {
             let collectors = counted(silent, "collector");
@@ -210,7 +213,12 @@ fn shape(
         }),
         (unknown > 0).then(|| {
             let containers = counted(unknown, "container");
-            format!("State unknown for {containers}, because Docker cannot be asked.")
+            let why = if all_connected {
+                "the collector's word for it is not known here"
+            } else {
+                "because Docker cannot be asked"
+            };
+            format!("State unknown for {containers}, {why}.")
         }),
         (!without_alerts.is_empty()).then(|| {
             let names = names_of(&without_alerts);

@@ -38,6 +38,7 @@ pub(crate) struct ListHeartbeats {
     /// `next_cursor` of the page before, filters unchanged.
     cursor: Option<String>,
     /// Only this one of several.
+    #[serde(alias = "source")]
     collector: Option<String>,
 }
 

@@ -6,6 +6,7 @@
 
 mod alerts;
 mod certificates;
+mod change;
 mod containers;
 mod endpoints;
 mod health;

@@ -28,7 +28,7 @@ pub(crate) struct Named {
     #[serde(deserialize_with = "required_whole_number")]
     monitor_id: i64,
     /// As list_heartbeats shows it.
-    #[serde(default)]
+    #[serde(default, alias = "source")]
     collector: Option<String>,
 }
 

@@ -463,10 +463,20 @@ async fn the_community_edition_says_what_is_needed() {
         .await;
         let client = Client::new(&fake.url).await;
         let sentence = client.error("acknowledge_alert", json!({"alert_id": 1})).await;
-        assert!(sentence.contains("its extended or enterprise edition"), "{sentence}");
+        assert!(sentence.contains("its extended edition with a licence"), "{sentence}");
         assert!(!sentence.contains("MAINTENANT_"), "{sentence}");
         assert_eq!(fake.writes(), Vec::<String>::new());
     }
+    // One whose edition could not be asked may be of the community edition.
+    let fake = Fake::tcp(|path, nth| match path {
+        "edition" => error(503, "UNAVAILABLE", "starting"),
+        _ => ours(path, nth),
+    })
+    .await;
+    let client = Client::new(&fake.url).await;
+    let sentence = client.error("acknowledge_alert", json!({"alert_id": 1})).await;
+    assert!(sentence.contains("status 503"), "{sentence}");
+    assert_eq!(fake.writes(), Vec::<String>::new());
     // A server that does not tell its edition is not second-guessed.
     let fake = Fake::tcp(|path, nth| match path {
         "edition" => (404, json!("404 page not found\n")),

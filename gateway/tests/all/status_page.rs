@@ -42,7 +42,9 @@ fn v1(path: &str, nth: usize) -> Answer {
             ]}),
         ),
         "status/incidents" => {
-            (201, incident(5, json!({"created_at": "2026-05-05T12:00:00.123456789+02:00"})))
+            let rest = json!({"severity": "minor", "status": "identified",
+                "created_at": "2026-05-05T12:00:00.123456789+02:00"});
+            (201, incident(5, rest))
         }
         _ if path.starts_with("status/incidents/") => {
             let update = json!({"id": 9, "incident_id": 4, "status": "resolved", "message": "x",
@@ -142,7 +144,7 @@ async fn an_incident_is_updated_and_its_status_told_before_and_after() {
     );
     assert_eq!(fake.writes(), ["POST status/incidents/4/updates"]);
     assert_eq!(bodies(&fake), [json!({"status": "resolved", "message": "All is well."})]);
-    let again = with("update_incident", json!({"incident_id": 2}));
+    let again = with("update_incident", json!({"incident_id": 2, "status": "resolved"}));
     let again = client.call("update_incident", again).await;
     assert!(again["message"].as_str().unwrap().ends_with("Incident 2 stays resolved."), "{again}");
 }
@@ -158,6 +160,7 @@ async fn maintenance_is_announced_in_utc_and_says_when_it_starts() {
     assert_eq!(answer["link"], format!("{}/status/", fake.url));
     let said = answer["message"].as_str().unwrap();
     assert!(said.starts_with("Maintenance 6 is announced. It starts in "), "{said}");
+    assert!(said.ends_with(" This server only shows it: alerts are raised as always."), "{said}");
     let body = json!({"title": "New disks", "starts_at": "2099-01-01T00:00:00Z",
                       "ends_at": "2099-01-01T02:00:00Z", "component_ids": [3]});
     assert_eq!(bodies(&fake), [body]);
@@ -170,6 +173,118 @@ async fn maintenance_is_announced_in_utc_and_says_when_it_starts() {
     assert!(said.ends_with("It starts at once. It names no component, so nothing is kept quiet."));
     assert_eq!(answer["maintenance"]["message"], "Soon.");
     assert_eq!(bodies(&fake)[1]["description"], "Soon.");
+}
+
+#[tokio::test]
+async fn what_was_stored_is_told_rather_than_what_was_asked_for() {
+    let (client, _fake) = client(|path, nth| {
+        let (status, answer) = v1(path, nth);
+        let stored = match path {
+            "status/incidents" => json!({"severity": "huge", "status": "resolved",
+                "components": [{"id": 1, "name": "Shop"}]}),
+            "status/maintenance" => json!({"starts_at": "2099-01-01T00:30:00Z",
+                "ends_at": "2099-01-01T01:00:00Z", "components": [{"id": 3, "name": "Post"}]}),
+            "status/incidents/4/updates" => json!({"status": "monitoring"}),
+            _ => return (status, answer),
+        };
+        (status, object(answer, stored))
+    })
+    .await;
+    let created = client.call("create_incident", of("create_incident")).await;
+    let row = &created["incident"];
+    assert_eq!(row["severity"], "minor");
+    assert_eq!((&row["status"], &row["components"]), (&json!("resolved"), &json!(["Shop"])));
+    let said = created["message"].as_str().unwrap();
+    assert!(said.ends_with("does not count it as ended: send update_incident with `resolved`."));
+    let updated = client.call("update_incident", of("update_incident")).await;
+    assert_eq!(updated["incident"]["status"], "monitoring");
+    let planned = client.call("create_maintenance", of("create_maintenance")).await;
+    let maintenance = json!({"id": 6, "title": "New disks", "starts_at": "2099-01-01T00:30:00Z",
+        "ends_at": "2099-01-01T01:00:00Z", "duration": "30m", "components": ["Post"],
+        "created_at": "2026-05-05T10:00:00Z"});
+    assert_eq!(planned["maintenance"], maintenance);
+    // One that is told to be over at once says nothing of it.
+    let over = |path: &str, nth| match path {
+        "status/incidents" => {
+            let rest = json!({"status": "resolved", "resolved_at": "2026-05-05T10:00:00Z"});
+            (201, incident(5, rest))
+        }
+        _ => v1(path, nth),
+    };
+    let fake = Fake::tcp(over).await;
+    let answer = Client::new(&fake.url).await.call("create_incident", of("create_incident")).await;
+    assert_eq!(answer["message"], "Incident 5 is published.");
+}
+
+#[tokio::test]
+async fn what_names_hidden_components_alone_is_not_called_published() {
+    let fake = Fake::tcp(|path, nth| match path {
+        "status/components" => {
+            let row = |id: i64, name: &str, visible: Value| {
+                object(component(id, name), json!({ "visible": visible }))
+            };
+            let (shown, hidden) = (Value::Null, json!(false));
+            let rows =
+                [row(1, "Website", shown), row(2, "API", hidden.clone()), row(3, "Mail", hidden)];
+            (200, json!(rows))
+        }
+        _ => ours(path, nth),
+    })
+    .await;
+    let client = Client::new(&fake.url).await;
+    let hidden = "stored, but all its components are hidden: the page does not show it and nobody \
+                  is told.";
+    // Incident 4 is one of the API's.
+    let of_hidden = |tool| match tool {
+        "create_incident" => with(tool, json!({"components": ["api", 3]})),
+        _ => of(tool),
+    };
+    for (tool, what) in TOOLS.into_iter().zip(["Incident 5", "The update", "Maintenance 6"]) {
+        let dry = object(of_hidden(tool), json!({"dry_run": true}));
+        let dry = client.call(tool, dry).await["message"].clone();
+        let done = client.call(tool, of_hidden(tool)).await["message"].clone();
+        let (dry, done) = (dry.as_str().unwrap(), done.as_str().unwrap());
+        assert!(dry.contains(&format!("this would be {hidden}")), "{dry}");
+        assert!(done.starts_with(&format!("{what} is {hidden}")), "{done}");
+    }
+    let shown = client.call("create_incident", of("create_incident")).await;
+    assert_eq!(shown["message"], "Incident 5 is published.", "one of them is shown");
+    let of_none = with("update_incident", json!({"incident_id": 2}));
+    let said = client.call("update_incident", of_none).await["message"].clone();
+    assert!(said.as_str().unwrap().starts_with("The update is published."), "{said}");
+}
+
+#[tokio::test]
+async fn the_end_of_an_incident_says_what_becomes_of_its_maintenance() {
+    let told = |url: Value| {
+        Fake::tcp(move |path: &str, nth| match path {
+            "status/incidents?limit=100" => {
+                let rest = json!({"is_maintenance": true, "url": url});
+                let done = json!({"is_maintenance": true, "url": url, "status": "resolved"});
+                (200, json!({"total": 2, "incidents": [incident(4, rest), incident(3, done)]}))
+            }
+            _ => v1(path, nth),
+        })
+    };
+    let window = "It tells of a maintenance window, which";
+    for (url, end) in [
+        (json!("https://s.example.org/status/#incident-4"), "ends with it."),
+        (Value::Null, "goes on until its end."),
+    ] {
+        let fake = told(url).await;
+        let client = Client::new(&fake.url).await;
+        for (rest, is_said) in [
+            (json!({}), true),
+            (json!({"dry_run": true}), true),
+            (json!({"status": "monitoring"}), false),
+            (json!({"incident_id": 3}), false),
+        ] {
+            let answer = client.call("update_incident", with("update_incident", rest)).await;
+            let said = answer["message"].as_str().unwrap();
+            assert_eq!(said.ends_with(&format!(" {window} {end}")), is_said, "{said}");
+            assert_eq!(said.contains(window), is_said, "{said}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -345,6 +460,42 @@ async fn an_unknown_incident_is_answered_with_those_that_are_open() {
     let missing = missing.await;
     assert!(missing.contains("120 more; nothing") && missing.len() < 1000, "{missing}");
     assert_eq!(fake.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_incident_beyond_the_newest_is_found_if_it_is_open_or_has_just_changed() {
+    let full = |from: i64| -> Answer {
+        let over = json!({"status": "resolved"});
+        let rows: Vec<Value> = (from..from + 100).map(|id| incident(id, over.clone())).collect();
+        (200, json!({"incidents": rows, "total": 742}))
+    };
+    let fake = Fake::tcp(move |path, nth| match path {
+        "status/incidents?limit=100" if nth % 2 == 0 => {
+            (200, json!({"total": 742, "incidents": [incident(8, json!({"title": "Moved"}))]}))
+        }
+        "status/incidents?status=monitoring&limit=100" => {
+            (200, json!({"total": 1, "incidents": [incident(7, json!({"status": "monitoring"}))]}))
+        }
+        _ if path.starts_with("status/incidents?status=") => {
+            (200, json!({"total": 0, "incidents": null}))
+        }
+        "status/incidents?limit=100" => full(1000),
+        _ if path.starts_with("status/incidents?limit=100&offset=") => {
+            full(1000 + path.rsplit_once('=').unwrap().1.parse::<i64>().unwrap())
+        }
+        _ => v1(path, nth),
+    })
+    .await;
+    let client = Client::new(&fake.url).await;
+    let of_id = |id: i64| with("update_incident", json!({"incident_id": id, "dry_run": true}));
+    let sentence = client.error("update_incident", of_id(9)).await;
+    let part = "is not open, and not among the 500 that changed last (of 742). Open are: 8 `Moved` \
+                (investigating), 7 `Incident 7` (monitoring);";
+    assert!(sentence.contains(part), "{sentence}");
+    let open = client.call("update_incident", of_id(7)).await;
+    assert_eq!(open["incident"]["previous_status"], "monitoring");
+    fake.requests.lock().unwrap().clear();
+    assert_eq!(client.call("update_incident", of_id(8)).await["incident"]["title"], "Moved");
 }
 
 #[tokio::test]

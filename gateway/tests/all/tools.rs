@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::fake::{Client, Fake, contract, error, nobody};
+use crate::fake::{Answer, Client, Fake, contract, error, nobody};
 
 async fn client() -> (Client, Fake) {
     let fake = Fake::tcp(contract).await;
@@ -162,6 +162,32 @@ async fn a_container_is_explained() {
       "transitions_total": 31
     }
     "#);
+}
+
+#[tokio::test]
+async fn dangers_that_are_not_known_are_not_taken_for_none() {
+    let check = async |insights: Answer, hint: Option<&str>| {
+        let fake = Fake::tcp(move |path, nth| match path {
+            "security/insights/2" => insights.clone(),
+            _ => contract(path, nth),
+        })
+        .await;
+        let client = Client::new(&fake.url).await;
+        let answer = client.call("get_container", json!({"container_id": "db"})).await;
+        assert!(answer.get("security_insight_count").is_none(), "{answer}");
+        match hint {
+            None => assert!(answer.get("hint").is_none(), "{answer}"),
+            Some(part) => assert!(answer["hint"].as_str().unwrap().contains(part), "{answer}"),
+        }
+    };
+    check((404, json!("404 page not found\n")), None).await;
+    check(error(404, "CONTAINER_NOT_FOUND", "gone"), None).await;
+    let missing =
+        "The security insights are missing: Collector `collector` answered with status 500";
+    check(error(500, "INTERNAL_ERROR", "locked"), Some(missing)).await;
+    let unscanned = json!({"container_id": 2, "container_name": "shop-db-1", "count": 0,
+                           "highest_severity": null, "insights": [], "scanned": false});
+    check((200, unscanned), Some("nothing is known of its dangers")).await;
 }
 
 #[tokio::test]

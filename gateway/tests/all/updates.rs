@@ -134,7 +134,7 @@ fn ours(path: &str, nth: usize) -> Answer {
             (200, object(all[0].clone(), commands))
         }
         _ if path.ends_with(&external(2)) => {
-            (200, object(all[1].clone(), json!({"update_command": "x".repeat(2001)})))
+            (200, object(all[1].clone(), json!({"update_command": "x".repeat(4001)})))
         }
         _ => v1(path, nth),
     }
@@ -267,7 +267,9 @@ async fn commands_are_shown_for_a_single_container_that_was_named() {
     let (one, _fake) = client(ours).await;
     let answer = call(&one, json!({"container": "shop-api-1"})).await;
     let commands = &answer["commands"];
-    assert_eq!(commands["update"], "docker\\u{202e} pull x");
+    assert_eq!(commands.get("update"), None, "it would not be what the collector says");
+    let left_out = commands["left_out"].as_str().unwrap();
+    assert!(left_out.starts_with("The command update holds a secret or characters"), "{left_out}");
     assert_eq!(commands["roll_back"], format!("docker run x@{}", digest("cd")));
     assert!(commands["note"].as_str().unwrap().contains("For a person"), "{commands}");
     let several = call(&one, json!({"container": "shop"})).await;

@@ -132,7 +132,7 @@ pub struct Component {
     /// Whether alerts of its monitors open incidents.
     #[serde(default)]
     pub auto_incident: bool,
-    /// A monitor it names is gone.
+    /// A monitor it names is gone, or what a user set is not what its monitors say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub needs_attention: Option<bool>,
     pub created_at: Timestamp,

@@ -4,10 +4,11 @@
 
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
 use crate::logging::{self, Format};
-use crate::settings::{Address, Faults, Secret, secret};
+use crate::settings::{Address, Faults, Secret, networks, secret};
 use crate::tls::TlsFiles;
 
 /// Where a program listens and under which name it is known.
@@ -29,6 +30,9 @@ pub struct ListenArgs {
     /// Demand client certificates of this CA, PEM
     #[arg(long, env = "MAINTENANT_TLS_CLIENT_CA", value_name = "FILE", global = true)]
     pub tls_client_ca: Option<PathBuf>,
+    /// Proxies whose X-Forwarded-For is believed, comma list of addresses and networks
+    #[arg(long, env = "MAINTENANT_TRUSTED_PROXIES", value_name = "NETWORKS", global = true)]
+    pub trusted_proxies: Option<String>,
 }
 
 /// [`ListenArgs`], checked.
@@ -38,6 +42,7 @@ pub struct Listen {
     /// Without a slash at its end.
     pub base_url: http::Uri,
     pub tls: Option<TlsFiles>,
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl ListenArgs {
@@ -64,10 +69,12 @@ impl ListenArgs {
             }
             _ => Err("certificate and key (MAINTENANT_TLS_KEY) belong together".to_owned()),
         };
+        let proxies = networks(self.trusted_proxies.as_deref().unwrap_or_default());
         Listen {
             address,
             base_url: faults.or(http::Uri::default(), "MAINTENANT_BASE_URL", base_url),
             tls: faults.or(None, "MAINTENANT_TLS_CERT", tls),
+            trusted_proxies: faults.or(Vec::new(), "MAINTENANT_TRUSTED_PROXIES", proxies),
         }
     }
 }

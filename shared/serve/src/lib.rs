@@ -4,6 +4,7 @@
 //! It knows nothing of containers or of MCP.
 
 pub mod args;
+pub mod clients;
 pub mod clock;
 pub mod guard;
 pub mod listener;

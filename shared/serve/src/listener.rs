@@ -4,6 +4,7 @@
 //! body. Here a connection has deadlines for each, their number is bounded, and at the end the
 //! requests under way are finished before the process goes.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +12,14 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use axum::body::Body;
+use http::HeaderValue;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -128,6 +130,9 @@ pub struct Drain {
 
 /// Requests under way when a drain begins get this long to end.
 const GRACE: Duration = Duration::from_secs(10);
+/// A request may be on its way on a connection that is idle when a drain begins: a load balancer
+/// that keeps connections open uses one again within moments.
+const LINGER: Duration = Duration::from_millis(300);
 
 /// Serves all listeners until `drain.begin`, then as long as requests under way take, but no longer
 /// than a grace period.
@@ -153,6 +158,13 @@ pub async fn serve_all(listeners: Vec<(Listener, Router)>, drain: &Drain) {
 pub async fn serve(listener: Listener, app: Router, limits: ConnectionLimits, drain: Drain) {
     let permits = Arc::new(Semaphore::new(limits.connections));
     let connections = TaskTracker::new();
+    let begin = |socket: Socket, peer: Peer, permit: Option<OwnedSemaphorePermit>| {
+        let (app, drain) = (app.clone(), drain.clone());
+        connections.spawn(async move {
+            let _permit = permit;
+            serve_socket(socket, peer, app, limits, drain).await;
+        });
+    };
     loop {
         let permit = tokio::select! {
             () = drain.begin.cancelled() => break,
@@ -171,24 +183,11 @@ pub async fn serve(listener: Listener, app: Router, limits: ConnectionLimits, dr
                 continue;
             }
         };
-        let (app, drain) = (app.clone(), drain.clone());
-        connections.spawn(async move {
-            let _permit = permit;
-            match socket {
-                Socket::Unix(stream) => connection(stream, peer, app, limits, drain).await,
-                Socket::Tcp(stream, None) => connection(stream, peer, app, limits, drain).await,
-                Socket::Tcp(stream, Some(tls)) => {
-                    let handshake = tls.acceptor().accept(stream);
-                    match tokio::time::timeout(limits.tls_deadline, handshake).await {
-                        Ok(Ok(stream)) => connection(stream, peer, app, limits, drain).await,
-                        Ok(Err(error)) => tracing::debug!("TLS handshake failed: {error}"),
-                        Err(_) => tracing::debug!("TLS handshake timed out"),
-                    }
-                }
-            }
-        });
+        begin(socket, peer, permit.ok());
     }
-    drop(listener);
+    for (socket, peer) in waiting(listener) {
+        begin(socket, peer, None);
+    }
     connections.close();
     tokio::select! {
         () = connections.wait() => {}
@@ -206,15 +205,55 @@ enum Socket {
     Unix(tokio::net::UnixStream),
 }
 
+/// Closes the listener. Connections that the kernel has already made would be reset with it, so
+/// they are taken first.
+fn waiting(listener: Listener) -> Vec<(Socket, Peer)> {
+    let Listener::Tcp(listener, tls) = listener else { return Vec::new() };
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accepted = std::iter::from_fn(|| listener.accept().ok());
+    accepted
+        .filter_map(|(stream, address)| {
+            stream.set_nonblocking(true).ok()?;
+            let socket = tcp(TcpStream::from_std(stream).ok()?, tls.clone()).ok()?;
+            Some((socket, Peer::Tcp(address)))
+        })
+        .collect()
+}
+
+fn tcp(stream: TcpStream, tls: Option<Arc<Tls>>) -> std::io::Result<Socket> {
+    stream.set_nodelay(true)?;
+    // A reader that stops reading is cut as well, once data waits this long for it.
+    let stall = Some(Duration::from_mins(1));
+    socket2::SockRef::from(&stream).set_tcp_user_timeout(stall)?;
+    Ok(Socket::Tcp(stream, tls))
+}
+
+async fn serve_socket(
+    socket: Socket,
+    peer: Peer,
+    app: Router,
+    limits: ConnectionLimits,
+    drain: Drain,
+) {
+    match socket {
+        Socket::Unix(stream) => connection(stream, peer, app, limits, drain).await,
+        Socket::Tcp(stream, None) => connection(stream, peer, app, limits, drain).await,
+        Socket::Tcp(stream, Some(tls)) => {
+            let handshake = tls.acceptor().accept(stream);
+            match tokio::time::timeout(limits.tls_deadline, handshake).await {
+                Ok(Ok(stream)) => connection(stream, peer, app, limits, drain).await,
+                Ok(Err(error)) => tracing::debug!("TLS handshake failed: {error}"),
+                Err(_) => tracing::debug!("TLS handshake timed out"),
+            }
+        }
+    }
+}
+
 async fn accept(listener: &Listener) -> std::io::Result<(Socket, Peer)> {
     match listener {
         Listener::Tcp(listener, tls) => {
             let (stream, address) = listener.accept().await?;
-            stream.set_nodelay(true)?;
-            // A reader that stops reading is cut as well, once data waits this long for it.
-            let stall = Some(Duration::from_mins(1));
-            socket2::SockRef::from(&stream).set_tcp_user_timeout(stall)?;
-            Ok((Socket::Tcp(stream, tls.clone()), Peer::Tcp(address)))
+            Ok((tcp(stream, tls.clone())?, Peer::Tcp(address)))
         }
         Listener::Unix(listener, _) => {
             let (stream, _) = listener.accept().await?;
@@ -230,9 +269,19 @@ async fn connection(
     limits: ConnectionLimits,
     drain: Drain,
 ) {
+    let leaving = drain.begin.clone();
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        app.clone().oneshot(request.map(Body::new))
+        let answer = app.clone().oneshot(request.map(Body::new));
+        let leaving = leaving.clone();
+        async move {
+            let mut response = answer.await?;
+            if leaving.is_cancelled() {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(http::header::CONNECTION, close);
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -243,9 +292,16 @@ async fn connection(
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = drain.begin.cancelled() => {
-            connection.as_mut().graceful_shutdown();
+            let last = async {
+                let lingered = tokio::time::timeout(LINGER, connection.as_mut()).await;
+                if let Ok(ended) = lingered {
+                    return ended;
+                }
+                connection.as_mut().graceful_shutdown();
+                connection.as_mut().await
+            };
             tokio::select! {
-                ended = connection.as_mut() => ended,
+                ended = last => ended,
                 () = drain.cut.cancelled() => return,
             }
         }

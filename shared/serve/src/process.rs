@@ -45,6 +45,21 @@ impl Signals {
     }
 }
 
+/// SIGHUP, heard from its making on: the wish to read settings and files again. Without it, SIGHUP
+/// ends the process.
+pub struct Hangups(Signal);
+
+impl Hangups {
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
+    }
+}
+
 /// Makes aws-lc the one cryptography of the process. The first call wins; later ones do nothing.
 pub fn install_crypto() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 /// Exit code for bad configuration (`EX_USAGE` of sysexits.h).
 pub const EXIT_USAGE: u8 = 64;
 
@@ -147,6 +149,34 @@ pub fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
+/// A comma list of which an entry `@/file` stands for the lines of a file, without empty ones and
+/// those that begin with `#`. Files are read anew at a reload; values of variables cannot be.
+pub fn entries(text: &str) -> Result<Vec<String>, String> {
+    let mut entries = Vec::new();
+    for entry in list(text) {
+        let Some(file) = entry.strip_prefix('@').filter(|file| file.starts_with('/')) else {
+            entries.push(entry);
+            continue;
+        };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| format!("cannot read {file}: {error}"))?;
+        let lines = text.lines().map(str::trim);
+        let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+        entries.extend(lines.map(str::to_owned));
+    }
+    Ok(entries)
+}
+
+/// A comma list of networks and single addresses.
+pub fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let parse = |text: &String| {
+        text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).map_err(|_| {
+            format!("`{text}` is no network; use forms such as 10.0.0.0/8, 192.0.2.1 or fd00::/8")
+        })
+    };
+    list(text).iter().map(parse).collect()
+}
+
 /// A value that is never printed.
 #[derive(Clone)]
 pub struct Secret(String);
@@ -243,6 +273,16 @@ mod tests {
         std::fs::write(&file, "\n").unwrap();
         assert!(secret("T", None, Some(&file)).is_err());
         assert!(secret("T", Some("x"), Some(&file)).unwrap_err().contains("both T and T_FILE"));
+    }
+
+    #[test]
+    fn an_entry_may_be_a_file_of_entries() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("list");
+        std::fs::write(&file, "b\r\n\n# note\n  c,d  \n").unwrap();
+        let text = format!("a, @{}, @e", file.display());
+        assert_eq!(entries(&text).unwrap(), ["a", "b", "c,d", "@e"]);
+        assert!(entries("@/nowhere").unwrap_err().contains("cannot read /nowhere"));
     }
 
     #[test]

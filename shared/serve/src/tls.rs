@@ -1,7 +1,7 @@
 //! TLS on a listener: certificate and key from files, reloaded when the files change.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
@@ -46,9 +46,18 @@ impl Tls {
         Ok(Self { files, current })
     }
 
+    /// Loads the files now, whether or not they look changed. When they do not load, the old
+    /// configuration stays.
+    pub fn reload(&self) -> anyhow::Result<()> {
+        let (modified, config) = (modified(&self.files), Arc::new(config(&self.files)?));
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = Current { config, modified, checked: Instant::now() };
+        Ok(())
+    }
+
     /// The acceptor for a new connection.
     pub fn acceptor(&self) -> TlsAcceptor {
-        let mut current = self.current.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.checked.elapsed() >= RELOAD_INTERVAL {
             current.checked = Instant::now();
             let modified = modified(&self.files);
@@ -105,4 +114,35 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
         .with_context(|| format!("cannot read certificates from {}", path.display()))?;
     anyhow::ensure!(!certificates.is_empty(), "no certificate in {}", path.display());
     Ok(certificates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_load_keeps_the_old_certificate() {
+        crate::process::install_crypto();
+        let folder = tempfile::tempdir().unwrap();
+        let files = TlsFiles {
+            certificate: folder.path().join("pem"),
+            key: folder.path().join("key"),
+            client_ca: None,
+        };
+        let make = || {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            std::fs::write(&files.certificate, made.cert.pem()).unwrap();
+            std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+        };
+        make();
+        let tls = Tls::load(files.clone()).unwrap();
+        let served = || tls.acceptor().config().clone();
+        let first = served();
+        std::fs::write(&files.certificate, "nothing").unwrap();
+        assert!(tls.reload().is_err());
+        assert!(Arc::ptr_eq(&first, &served()));
+        make();
+        tls.reload().unwrap();
+        assert!(!Arc::ptr_eq(&first, &served()));
+    }
 }

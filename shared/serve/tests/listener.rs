@@ -209,6 +209,18 @@ async fn a_drain_answers_what_is_under_way_and_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn whoever_waits_to_be_accepted_when_a_drain_begins_is_answered() {
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+    let mut waiting = TcpStream::connect(listener.address()).await.unwrap();
+    waiting.write_all(b"GET /hello HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+    let drain = Drain::default();
+    drain.begin.cancel();
+    let app = Router::new().route("/hello", get(|| async { "hello" }));
+    serve(listener, app, ConnectionLimits::default(), drain).await;
+    assert!(rest(&mut waiting).await.ends_with("hello"));
+}
+
+#[tokio::test]
 async fn a_cut_ends_what_does_not_end() {
     let mut server = start("127.0.0.1:0", None).await;
     let mut stream = server.connect().await;

@@ -15,6 +15,21 @@ PHONE = (390, 1600)
 DESK = (1100, 1500)
 
 
+class Document:
+    """A page that is open."""
+
+    def __init__(self, evaluate: Callable[[str], Any]) -> None:
+        self._evaluate = evaluate
+
+    def __call__(self) -> str:
+        """The document as it is at this moment."""
+        return str(self.run("document.documentElement.outerHTML"))
+
+    def run(self, expression: str) -> Any:
+        """The value of an expression of JavaScript."""
+        return self._evaluate(expression)
+
+
 class Browser:
     """Debian's Chromium; `tests/run` installs it."""
 
@@ -38,8 +53,8 @@ class Browser:
         return said
 
     @contextmanager
-    def open(self, url: str) -> Iterator[Callable[[], str]]:
-        """Opens a page and yields what reads its document as it is at that moment."""
+    def open(self, url: str) -> Iterator[Document]:
+        """Opens a page."""
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
         with tempfile.TemporaryDirectory(prefix="mt-browser-") as profile:
@@ -71,13 +86,15 @@ class Browser:
                 target = call("Target.createTarget", url=url)["targetId"]
                 session = call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
 
-                def read() -> str:
-                    expression = "document.documentElement.outerHTML"
-                    answer = call("Runtime.evaluate", session, expression=expression)
-                    return str(answer["result"]["value"])
+                def evaluate(expression: str) -> Any:
+                    answer = call(
+                        "Runtime.evaluate", session, expression=expression, returnByValue=True
+                    )
+                    assert "exceptionDetails" not in answer, answer
+                    return answer["result"].get("value")
 
                 try:
-                    yield read
+                    yield Document(evaluate)
                 finally:
                     process.terminate()
                     process.wait(timeout=15)

@@ -24,6 +24,8 @@ USER, PASSWORD = "tester", "secret"
 HTPASSWD = "tester:$2b$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a"
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+OCI = "application/vnd.oci.image.index.v1+json"
+KINDS = f"{MANIFEST}, {LIST}, {OCI}"
 
 
 class Registry:
@@ -82,10 +84,12 @@ class Registry:
         text = json.dumps(own if self.login else {})
         return {"X-Registry-Auth": base64.urlsafe_b64encode(text.encode()).decode()}
 
-    def push(self, repository: str, tag: str, version: str) -> str:
-        """Pushes an image that differs from others by its version; its reference."""
+    def push(self, repository: str, tag: str, version: str, *instructions: str) -> str:
+        """Pushes an image that differs from others by its version, and by more instructions of a
+        Dockerfile; its reference."""
         name = f"{self.host}/{repository}"
-        changes = [("changes", f"LABEL version={version}"), ("changes", 'CMD ["sleep", "86400"]')]
+        lines = [f"LABEL version={version}", 'CMD ["sleep", "86400"]', *instructions]
+        changes = [("changes", line) for line in lines]
         made = self.docker.create(self.docker.name(f"image-{self._pushed}"))
         params = [("container", made), ("repo", name), ("tag", tag), *changes]
         self.docker.call("POST", "/commit", params=params, json={})
@@ -107,24 +111,30 @@ class Registry:
     def digest(self, repository: str, tag: str) -> str:
         """What a tag names now."""
         path = f"/v2/{repository}/manifests/{tag}"
-        answer = self.http.head(path, headers={"Accept": f"{MANIFEST}, {LIST}"})
+        answer = self.http.head(path, headers={"Accept": KINDS})
         assert answer.status_code == 200, answer
         return answer.headers["Docker-Content-Digest"]
 
-    def index(self, repository: str, tag: str, children: dict[str, str]) -> str:
-        """Puts a manifest list: architectures and the digests of their images. Its digest."""
-        manifests = [
-            {
-                "mediaType": MANIFEST,
-                "digest": digest,
-                "size": len(self._manifest(repository, digest)),
-                "platform": {"os": "linux", "architecture": architecture},
-            }
-            for architecture, digest in children.items()
-        ]
-        body = {"schemaVersion": 2, "mediaType": LIST, "manifests": manifests}
+    def index(
+        self, repository: str, tag: str, children: dict[str, str], *, kind: str = LIST
+    ) -> str:
+        """Puts an index: platforms such as `arm/v7` and the digests of their images. Its digest."""
+        manifests = []
+        for word, digest in children.items():
+            architecture, _, variant = word.partition("/")
+            system = "unknown" if architecture == "unknown" else "linux"
+            platform = {"os": system, "architecture": architecture, "variant": variant}
+            manifests.append(
+                {
+                    "mediaType": MANIFEST,
+                    "digest": digest,
+                    "size": len(self._manifest(repository, digest)),
+                    "platform": {key: to for key, to in platform.items() if to},
+                }
+            )
+        body = {"schemaVersion": 2, "mediaType": kind, "manifests": manifests}
         path = f"/v2/{repository}/manifests/{tag}"
-        answer = self.http.put(path, content=json.dumps(body), headers={"Content-Type": LIST})
+        answer = self.http.put(path, content=json.dumps(body), headers={"Content-Type": kind})
         assert answer.status_code == 201, answer.text
         return answer.headers["Docker-Content-Digest"]
 
@@ -135,7 +145,7 @@ class Registry:
     def retag(self, repository: str, source: str, tag: str) -> None:
         """Lets a tag name what another one names."""
         path = f"/v2/{repository}/manifests"
-        found = self.http.get(f"{path}/{source}", headers={"Accept": f"{MANIFEST}, {LIST}"})
+        found = self.http.get(f"{path}/{source}", headers={"Accept": KINDS})
         kind = {"Content-Type": found.headers["Content-Type"]}
         answer = self.http.put(f"{path}/{tag}", content=found.content, headers=kind)
         assert answer.status_code == 201, answer.text

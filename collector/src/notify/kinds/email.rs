@@ -27,5 +27,6 @@ pub fn request(address: &str, told: &Snapshot) -> Result<Request, String> {
         // One line: nothing in it can begin another header.
         subject: line(&told.title(), 200),
         text: format!("{}\n\n{facts}", plain(&told.alert.message, 8000)),
+        unsubscribe: None,
     })
 }

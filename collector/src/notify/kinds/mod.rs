@@ -63,15 +63,13 @@ impl Kind {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {
     /// A JSON body posted with further headers.
-    Http {
-        url: Url,
-        headers: Headers,
-        body: String,
-    },
+    Http { url: Url, headers: Headers, body: String },
     Mail {
         to: Vec<Mailbox>,
         subject: String,
         text: String,
+        /// Where its receiver ends what it is part of, by opening it or by a POST.
+        unsubscribe: Option<String>,
     },
 }
 

@@ -163,7 +163,7 @@ fn a_mail_has_one_line_of_subject() {
     let headers = Headers::new();
     let payload = payload(&hostile(1), Event::Fired);
     let address = "Ops <ops@example.org>, two@example.org";
-    let Request::Mail { to, subject, text } =
+    let Request::Mail { to, subject, text, .. } =
         render(Kind::Email, address, &headers, &payload).unwrap()
     else {
         panic!("no mail")

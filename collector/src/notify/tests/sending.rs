@@ -407,6 +407,7 @@ async fn a_mail_that_was_cut_short_does_not_answer_for_the_next() {
             to: vec!["ops@example.org".parse().unwrap()],
             subject: subject.to_owned(),
             text: "text".into(),
+            unsubscribe: None,
         },
         key: subject.to_owned(),
         event: "alert.fired".into(),

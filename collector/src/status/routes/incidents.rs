@@ -19,6 +19,7 @@ use super::{
 use crate::http::error::ApiError;
 use crate::http::extract::{Body, Id, Query};
 use crate::status::incidents::{self, SEVERITIES, STATUSES, Told};
+use crate::status::maintenance::end_with;
 use crate::status::model::whole;
 use crate::status::sql::incidents::{Filter, Said};
 use crate::status::{Status, sql};
@@ -140,7 +141,7 @@ async fn edit_incident(
 
 /// Delete an incident (Pro)
 ///
-/// As if it had not been; nobody is told.
+/// As if it had not been; nobody is told. A maintenance window whose incident it is ends.
 #[utoipa::path(
     delete, path = "/status/incidents/{id}", tag = "status page",
     params(("id" = i64, Path, description = "Row id")),
@@ -155,15 +156,21 @@ async fn delete_incident(
     id: Result<Id, ApiError>,
 ) -> Result<StatusCode, ApiError> {
     status.0.open("incidents")?;
-    let id = id_of(id)?;
-    let work = move |tx: &Connection| sql::incidents::delete(tx, id).map(Ok);
-    status.0.write(work, |(): &()| Vec::new()).await?;
+    let (id, now, voice) = (id_of(id)?, whole(clock::now()), status.0.voice.clone());
+    let work = move |tx: &Connection| {
+        let Some(incident) = sql::incidents::find(tx, id)? else { return Ok(Ok(Vec::new())) };
+        sql::incidents::delete(tx, id)?;
+        end_with(tx, &incident, &voice, now).map(Ok)
+    };
+    status.0.write(work, Vec::clone).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Say something of an incident (Pro)
 ///
-/// It has this status from now on; `resolved` ends it. Subscribers are told by mail.
+/// It has this status from now on; `resolved` ends it, and with it a maintenance window whose incident
+/// it is. One that alerts opened and somebody opens again is not resolved by their end. Subscribers are
+/// told by mail.
 #[utoipa::path(
     post, path = "/status/incidents/{id}/updates", tag = "status page",
     request_body = IncidentUpdateInput, params(("id" = i64, Path, description = "Row id")),
@@ -184,11 +191,17 @@ async fn update_incident(
     let (said, message) = incidents::parse_update(body_of(body)?).map_err(invalid)?;
     let (voice, now) = (status.0.voice.clone(), whole(clock::now()));
     let work = move |tx: &Connection| {
-        if let Err(error) = incident(tx, id)? {
-            return Ok(Err(error));
-        }
+        let before = match incident(tx, id)? {
+            Ok(before) => before,
+            Err(error) => return Ok(Err(error)),
+        };
         let said = Said { status: said, message: &message, is_auto: false, alert_id: None };
-        let told = incidents::say(tx, id, said, &voice, now)?;
+        let mut told = incidents::say(tx, id, said, &voice, now)?;
+        if said.status == IncidentStatus::Resolved {
+            told.extend(end_with(tx, &before, &voice, now)?);
+        } else if before.resolved_at.is_some() {
+            sql::incidents::take_over(tx, id)?;
+        }
         let newest = incident(tx, id)?.map(|incident| incident.updates.into_iter().next());
         Ok(newest
             .and_then(|newest| newest.ok_or_else(|| not_found("incident", id)))

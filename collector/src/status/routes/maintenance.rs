@@ -15,7 +15,7 @@ use super::{
 };
 use crate::http::error::ApiError;
 use crate::http::extract::{Body, Id, Query};
-use crate::status::maintenance::{self, Phase, end};
+use crate::status::maintenance::{self, Phase, Window, end};
 use crate::status::model::whole;
 use crate::status::{Status, sql};
 
@@ -160,9 +160,7 @@ async fn delete_maintenance(
     let work = move |tx: &Connection| {
         let mut told = Vec::new();
         let window = sql::maintenance::find(tx, id)?;
-        if let Some(window) =
-            window.filter(|one| one.started_at.is_some() && one.ended_at.is_none())
-        {
+        if let Some(window) = window.filter(Window::is_under_way) {
             told = end(tx, &window, "The maintenance was ended early.", &voice, now)?;
         }
         sql::maintenance::delete(tx, id)?;

@@ -1,6 +1,6 @@
 //! Components and their monitors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maintenant_api::status::ComponentStatus;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -79,13 +79,25 @@ fn save_monitors(tx: &Connection, id: i64, composition: &Composition) -> rusqlit
     Ok(())
 }
 
-/// Up to this alert everything was told in incidents.
-pub fn save_last_alert(tx: &Connection, id: i64, alert: i64) -> rusqlite::Result<()> {
-    tx.execute(
-        "UPDATE status_components SET last_alert_id = max(last_alert_id, ?2) WHERE id = ?1",
-        (id, alert),
-    )
-    .map(drop)
+/// Alerts that were told in incidents, by component.
+pub fn told(db: &Connection) -> rusqlite::Result<BTreeMap<i64, BTreeSet<i64>>> {
+    let mut told: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
+    let mut statement = db.prepare_cached("SELECT component_id, alert_id FROM status_told")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        told.entry(row.get(0)?).or_default().insert(row.get(1)?);
+    }
+    Ok(told)
+}
+
+/// Replaces the alerts of a component that were told.
+pub fn save_told(tx: &Connection, id: i64, told: &BTreeSet<i64>) -> rusqlite::Result<()> {
+    tx.execute("DELETE FROM status_told WHERE component_id = ?1", [id])?;
+    let mut insert = tx.prepare_cached("INSERT INTO status_told VALUES (?1, ?2)")?;
+    for alert in told {
+        insert.execute((id, alert))?;
+    }
+    Ok(())
 }
 
 /// Deletes a component. What concerned it alone and was hidden with it goes too: without it, it would
@@ -156,7 +168,6 @@ fn component(row: &Row<'_>, monitors: &mut Monitors) -> rusqlite::Result<Compone
         visible: row.get("visible")?,
         auto_incident: row.get("auto_incident")?,
         set: set.as_deref().and_then(ComponentStatus::parse),
-        last_alert_id: row.get("last_alert_id")?,
         created_at: moment(row, "created_at")?,
         updated_at: moment(row, "updated_at")?,
     })

@@ -193,6 +193,11 @@ pub fn say(tx: &Connection, id: i64, said: Said<'_>, now: Timestamp) -> rusqlite
     Ok(tx.last_insert_rowid())
 }
 
+/// What opened it does not end it any more: somebody has taken it over.
+pub fn take_over(tx: &Connection, id: i64) -> rusqlite::Result<()> {
+    tx.execute("UPDATE status_incidents SET auto_component_id = NULL WHERE id = ?1", [id]).map(drop)
+}
+
 pub fn delete(tx: &Connection, id: i64) -> rusqlite::Result<()> {
     tx.execute("DELETE FROM status_incidents WHERE id = ?1", [id]).map(drop)
 }

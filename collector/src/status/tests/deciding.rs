@@ -9,7 +9,8 @@ use super::super::maintenance::{Step, Window, step};
 use super::super::monitors::Alarm;
 use super::{at, endpoint, status};
 
-fn standing(derived: &str, alarms: &[(i64, bool)]) -> Standing {
+/// A component with these alerts, each active or not, of which these were told.
+fn standing(derived: &str, alarms: &[(i64, bool)], told: &[i64]) -> Standing {
     let input = ComponentInput {
         display_name: Some("Web shop".into()),
         monitors: Some(vec![MonitorInput { monitor_type: "endpoint".into(), id: 1 }]),
@@ -29,6 +30,7 @@ fn standing(derived: &str, alarms: &[(i64, bool)]) -> Standing {
         effective: status(derived),
         is_maintained: false,
         alarms: alarms.iter().map(alarm).collect(),
+        told: told.iter().copied().collect(),
     }
 }
 
@@ -37,41 +39,48 @@ const CRITICAL: IncidentSeverity = IncidentSeverity::Critical;
 
 #[test]
 fn an_alert_opens_one_incident() {
-    let seen = standing("major_outage", &[(5, true)]);
+    let seen = standing("major_outage", &[(5, true)], &[]);
     assert_eq!(decide(&seen, None), Some(Auto::Open { severity: CRITICAL, alert: 5 }));
-    let mut told = seen.clone();
-    told.component.last_alert_id = 5;
+    let told = standing("major_outage", &[(5, true)], &[5]);
     assert_eq!(decide(&told, Some((1, CRITICAL))), None, "it lasts");
     assert_eq!(decide(&told, None), None, "what a user closed stays closed");
-    assert_eq!(decide(&standing("operational", &[]), None), None);
+    assert_eq!(decide(&standing("operational", &[], &[]), None), None);
 }
 
 #[test]
 fn an_alert_that_is_kept_quiet_opens_none() {
-    assert_eq!(decide(&standing("major_outage", &[(5, false)]), None), None);
-    let mut seen = standing("major_outage", &[(5, true)]);
+    assert_eq!(decide(&standing("major_outage", &[(5, false)], &[]), None), None);
+    let mut seen = standing("major_outage", &[(5, true)], &[]);
     seen.is_maintained = true;
     assert_eq!(decide(&seen, None), None, "before the alert is muted");
-    let mut seen = standing("major_outage", &[(5, true)]);
+    let mut seen = standing("major_outage", &[(5, true)], &[]);
     seen.component.auto_incident = false;
     assert_eq!(decide(&seen, None), None);
 }
 
 #[test]
 fn an_incident_follows_its_alerts_to_the_end() {
-    let mut seen = standing("major_outage", &[(5, true), (6, true)]);
-    seen.component.last_alert_id = 5;
-    let more = Auto::More { incident: 1, severity: CRITICAL, alert: 6 };
-    assert_eq!(decide(&seen, Some((1, MINOR))), Some(more));
-    seen.component.last_alert_id = 6;
-    let worse = Auto::Worse { incident: 1, severity: CRITICAL };
-    assert_eq!(decide(&seen, Some((1, MINOR))), Some(worse));
-    let better = standing("degraded", &[(0, true)]);
+    let seen = standing("major_outage", &[(5, true), (6, true)], &[5]);
+    let more = Auto::More { incident: 1, alert: 6 };
+    assert_eq!(decide(&seen, Some((1, CRITICAL))), Some(more));
+    let worse = |alert| Some(Auto::Worse { incident: 1, severity: CRITICAL, alert });
+    assert_eq!(decide(&seen, Some((1, MINOR))), worse(Some(6)));
+    let seen = standing("major_outage", &[(5, true), (6, true)], &[5, 6]);
+    assert_eq!(decide(&seen, Some((1, MINOR))), worse(None));
+    let better = standing("degraded", &[(5, true)], &[5]);
     assert_eq!(decide(&better, Some((1, CRITICAL))), None, "it is not told to be less");
-    let muted = standing("major_outage", &[(5, false)]);
-    assert_eq!(decide(&muted, Some((1, CRITICAL))), None, "silence is no end");
-    let over = standing("operational", &[]);
+    let over = standing("operational", &[], &[5]);
     assert_eq!(decide(&over, Some((1, CRITICAL))), Some(Auto::Over { incident: 1 }));
+}
+
+#[test]
+fn silence_holds_an_incident_open_only_for_what_was_told() {
+    let muted = standing("major_outage", &[(5, false)], &[5]);
+    assert_eq!(decide(&muted, Some((1, CRITICAL))), None, "silence is no end");
+    let untold = standing("major_outage", &[(5, false)], &[6]);
+    assert_eq!(decide(&untold, Some((1, CRITICAL))), Some(Auto::Over { incident: 1 }));
+    let heard = standing("major_outage", &[(5, true)], &[6]);
+    assert_eq!(decide(&heard, None), Some(Auto::Open { severity: CRITICAL, alert: 5 }));
 }
 
 /// A window from 100 to 200 at a second, of which these were announced.

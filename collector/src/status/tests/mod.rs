@@ -9,6 +9,7 @@ mod storing;
 mod watching;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -25,8 +26,9 @@ use tower::ServiceExt;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::monitors::{Alarm, Kind, Monitor, PastDay, Ref, Watched};
+use super::sql::subscribers::Mail;
 use super::watch::Watch;
-use super::{Settings, Status, public as public_routes, routes as admin_routes};
+use super::{Settings, Status, public as public_routes, routes as admin_routes, sql, subscribers};
 use crate::config::Edition;
 use crate::http::events::EventBus;
 use crate::monitored::Monitored;
@@ -49,6 +51,8 @@ struct World {
     monitors: Mutex<BTreeMap<Ref, ComponentStatus>>,
     alarms: Mutex<Vec<Alarm>>,
     past: Mutex<BTreeMap<Ref, Vec<PastDay>>>,
+    /// How often it was asked for monitors.
+    asked: AtomicUsize,
 }
 
 impl World {
@@ -69,6 +73,7 @@ impl World {
 
 impl Watched for World {
     fn monitors(&self, _: &Connection, kind: Kind) -> rusqlite::Result<Vec<Monitor>> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let all = self.monitors.lock().unwrap();
         let of_kind = all.iter().filter(|((of, _), _)| *of == kind);
         Ok(of_kind
@@ -179,6 +184,27 @@ impl Site {
         let mut body = json!({ "display_name": name, "monitors": monitors });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         self.done(Method::POST, "/components", body).await["id"].as_i64().unwrap()
+    }
+
+    /// Somebody who subscribed and confirmed.
+    async fn subscriber(&self, email: &str) {
+        let wish = subscribers::wanted(email.to_owned(), at(0)).unwrap();
+        let voice = self.status.0.voice.clone();
+        let work = move |tx: &Connection| {
+            subscribers::subscribe(tx, &wish, &voice, at(0))?;
+            tx.execute("DELETE FROM status_mails", [])?;
+            sql::subscribers::confirm(tx, &wish.confirm_token, at(1))
+        };
+        assert!(self.store.write(work).await.unwrap());
+    }
+
+    /// What waits to be sent, in the order in which it was written.
+    async fn mails(&self) -> Vec<Mail> {
+        let far = maintenant_serve::clock::now() + SignedDuration::from_hours(1);
+        let due = self.store.read(move |db| sql::subscribers::due(db, 100, far));
+        let mut mails = due.await.unwrap();
+        mails.sort_by_key(|mail| mail.id);
+        mails
     }
 
     /// Names and statuses the public sees.

@@ -37,6 +37,10 @@ async fn a_component_is_made_changed_and_deleted() {
         (&json!("partial_outage"), &json!("degraded"))
     );
     assert_eq!((&set["display_name"], &set["display_order"]), (&json!("Web shop"), &json!(2)));
+    assert_eq!(set["needs_attention"], true, "it is set to what its monitors do not say");
+    let same = site.done(PUT, &path, json!({ "status_override": "partial_outage" })).await;
+    assert!(same.get("needs_attention").is_none());
+    site.done(PUT, &path, json!({ "status_override": "degraded" })).await;
     let set = site.done(PUT, &path, json!({ "display_name": "Shop" })).await;
     assert_eq!(set["status_override"], "degraded", "what is absent stays");
     let set = site.done(PUT, &path, json!({ "status_override": "" })).await;

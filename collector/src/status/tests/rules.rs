@@ -4,8 +4,7 @@ use maintenant_api::alerts::Severity;
 use maintenant_api::status::ComponentStatus;
 
 use super::super::model::{
-    DAY_MS, Day, day, derive, effective, global, message, seed, severity, split, urgency,
-    with_alarm,
+    DAY_MS, Day, day, derive, effective, seed, severity, split, summary, urgency, with_alarm,
 };
 use super::super::monitors::PastDay;
 use super::super::subscribers;
@@ -14,7 +13,8 @@ use super::{at, status};
 #[test]
 fn a_component_is_what_its_monitors_are() {
     fn check(monitors: &str, expected: &str) {
-        let derived = derive(monitors.split_whitespace().map(status));
+        let known = |word| (word != "gone").then(|| status(word));
+        let derived = derive(monitors.split_whitespace().map(known));
         assert_eq!(derived.as_str(), expected, "{monitors}");
     }
     check("", "unknown");
@@ -28,6 +28,10 @@ fn a_component_is_what_its_monitors_are() {
     check("major_outage degraded", "partial_outage");
     check("partial_outage degraded", "partial_outage");
     check("degraded operational", "degraded");
+    check("operational gone", "unknown");
+    check("gone", "unknown");
+    check("degraded gone", "degraded");
+    check("major_outage operational gone", "partial_outage");
 }
 
 #[test]
@@ -39,7 +43,7 @@ fn an_alert_makes_a_monitor_degraded_at_least() {
     check("operational", Some(Severity::Info), "operational");
     check("operational", Some(Severity::Warning), "degraded");
     check("operational", Some(Severity::Critical), "degraded");
-    check("unknown", Some(Severity::Critical), "degraded");
+    check("unknown", Some(Severity::Critical), "unknown");
     check("unknown", None, "unknown");
     check("major_outage", Some(Severity::Warning), "major_outage");
 }
@@ -59,9 +63,8 @@ fn maintenance_comes_before_what_a_user_set_and_that_before_the_monitors() {
 
 #[test]
 fn the_page_is_as_its_worst_component() {
-    fn check(components: &str, expected: &str) {
-        assert_eq!(global(components.split_whitespace().map(status)).as_str(), expected);
-    }
+    let of = |components: &str| summary(components.split_whitespace().map(status));
+    let check = |components, expected| assert_eq!(of(components).0.as_str(), expected);
     check("", "unknown");
     check("unknown operational", "operational");
     check("operational degraded", "degraded");
@@ -69,7 +72,10 @@ fn the_page_is_as_its_worst_component() {
     check("partial_outage under_maintenance", "under_maintenance");
     check("under_maintenance major_outage", "major_outage");
     assert!(urgency(ComponentStatus::Unknown) < urgency(ComponentStatus::Operational));
-    assert_ne!(message(ComponentStatus::Operational, 0), message(ComponentStatus::Operational, 1));
+    check("unknown unknown operational", "unknown");
+    check("unknown unknown unknown degraded", "degraded");
+    assert_ne!(of("operational").1, of("operational unknown").1);
+    assert_ne!(of("unknown").1, of("unknown unknown operational").1);
 }
 
 #[test]
@@ -107,6 +113,9 @@ fn a_day_has_the_colour_of_its_worst_that_lasted() {
     check("operational=1380 under_maintenance=50 degraded=10", "degraded");
     let short = Day { major_outage: 59_999, ..minutes("operational=60") };
     assert_eq!(short.shade().as_str(), "operational", "less than a minute is not noticed");
+    let all = |partial_outage, major_outage| Day { partial_outage, major_outage, ..Day::default() };
+    assert_eq!(all(0, 50_000).shade().as_str(), "major_outage", "unless there is nothing else");
+    assert_eq!(all(50_000, 0).shade().as_str(), "partial_outage");
 }
 
 #[test]
@@ -142,6 +151,12 @@ fn the_past_of_monitors_becomes_that_of_their_component() {
     let both = seed(&[past(DAY_MS, 0), past(0, 10)]);
     assert_eq!(both[&7], Day { operational: DAY_MS / 2, partial_outage: 5, ..Day::default() });
     assert!(seed(&[]).is_empty());
+    // What nothing is known of takes nothing from what is known, on any day.
+    let with_unknown = seed(&[past(DAY_MS - 10, 10), vec![], past(0, 0)]);
+    assert_eq!(with_unknown, alone);
+    let later = vec![PastDay { day: 8, up_ms: DAY_MS, down_ms: 0 }];
+    let joined = seed(&[past(DAY_MS - 10, 10), later]);
+    assert_eq!((joined[&7], joined[&8].operational), (alone[&7], DAY_MS));
 }
 
 #[test]

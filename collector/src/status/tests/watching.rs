@@ -128,6 +128,128 @@ async fn alerts_open_change_and_resolve_an_incident_in_either_edition() {
 }
 
 #[tokio::test]
+async fn a_silenced_alert_neither_holds_an_incident_open_nor_is_forgotten() {
+    let site = Site::with(Edition::Extended, true);
+    for id in [1, 2] {
+        site.world.set(endpoint(id), "major_outage");
+    }
+    site.component("Web shop", &[1, 2], json!({ "auto_incident": true })).await;
+    // One fails within a silence, the other fails and recovers.
+    site.world.raise(5, endpoint(1), Severity::Critical, false);
+    site.world.raise(6, endpoint(2), Severity::Critical, true);
+    let mut watch = site.watch();
+    watch.look(at(1)).await.unwrap();
+    assert_eq!(incidents(&site).await[0]["status"], "investigating");
+    site.world.clear();
+    site.world.raise(5, endpoint(1), Severity::Critical, false);
+    watch.look(at(2)).await.unwrap();
+    assert_eq!(incidents(&site).await[0]["status"], "resolved");
+    // The silence ends.
+    site.world.raise(5, endpoint(1), Severity::Critical, true);
+    watch.look(at(3)).await.unwrap();
+    let [second, _] = incidents(&site).await.try_into().unwrap();
+    assert_eq!(second["updates"][0]["alert_id"], 5);
+    // What the owner closes stays closed through another silence.
+    let path = format!("/incidents/{}/updates", second["id"]);
+    site.done(Method::POST, &path, json!({ "status": "resolved", "message": "Known." })).await;
+    for is_active in [false, true] {
+        site.world.raise(5, endpoint(1), Severity::Critical, is_active);
+        watch.look(at(4)).await.unwrap();
+        assert_eq!(incidents(&site).await.len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn more_of_the_same_leaves_the_status_a_user_gave_and_is_not_mailed() {
+    let site = Site::new();
+    site.world.set(endpoint(1), "major_outage");
+    site.world.set(endpoint(2), "operational");
+    site.component("Web shop", &[1, 2], json!({ "auto_incident": true })).await;
+    site.subscriber("ada@example.org").await;
+    let mut watch = site.watch();
+    site.world.raise(5, endpoint(1), Severity::Critical, true);
+    watch.look(at(1)).await.unwrap();
+    assert_eq!(site.mails().await.len(), 1);
+    let path = format!("/incidents/{}/updates", incidents(&site).await[0]["id"]);
+    site.done(Method::POST, &path, json!({ "status": "identified", "message": "A disk." })).await;
+    assert_eq!(site.mails().await.len(), 2);
+    for alert in 6..30 {
+        site.world.raise(alert, endpoint(1), Severity::Warning, true);
+        watch.look(at(alert)).await.unwrap();
+    }
+    let [incident] = incidents(&site).await.try_into().unwrap();
+    assert_eq!(incident["status"], "identified");
+    assert_eq!(incident["updates"][0]["alert_id"], 29);
+    assert_eq!(site.mails().await.len(), 2, "nobody is written to 24 times");
+    site.world.set(endpoint(2), "major_outage");
+    watch.look(at(40)).await.unwrap();
+    let [worse] = incidents(&site).await.try_into().unwrap();
+    assert_eq!((&worse["status"], &worse["severity"]), (&json!("identified"), &json!("critical")));
+    site.world.clear();
+    watch.look(at(41)).await.unwrap();
+    let subjects: Vec<_> = site.mails().await.into_iter().map(|mail| mail.subject).collect();
+    assert_eq!(subjects.len(), 4, "worse, and over: {subjects:?}");
+    assert!(subjects[3].contains("Resolved"), "{subjects:?}");
+}
+
+#[tokio::test]
+async fn who_ends_the_incident_of_a_window_ends_the_window() {
+    for is_deleted in [false, true] {
+        let site = Site::new();
+        site.world.set(endpoint(1), "operational");
+        let shop = site.component("Web shop", &[1], json!({})).await;
+        let now = maintenant_serve::clock::now();
+        let begin = now.duration_since(at(0)).as_secs() - 10;
+        window(&site, (begin, begin + 3600), &[shop]).await;
+        site.watch().look(now).await.unwrap();
+        assert_eq!(site.shown(now).await[0].1, "under_maintenance");
+        let mut told = site.status.0.events.subscribe(None).receiver;
+        let path = format!("/incidents/{}", incidents(&site).await[0]["id"]);
+        if is_deleted {
+            site.done(Method::DELETE, &path, json!(null)).await;
+        } else {
+            let done = json!({ "status": "resolved", "message": "Done early." });
+            site.done(Method::POST, &format!("{path}/updates"), done).await;
+            let updates = incidents(&site).await[0]["updates"].as_array().unwrap().len();
+            assert_eq!(updates, 2, "it is said once");
+        }
+        assert_eq!(site.shown(now).await[0].1, "operational");
+        let mutes = site.store.read(move |db| sql::maintenance::mutes(db, now)).await.unwrap();
+        assert!(mutes.is_empty(), "{mutes:?}");
+        let mut names = Vec::new();
+        while let Ok(event) = told.try_recv() {
+            names.push(event.name);
+        }
+        assert!(names.contains(&"status.maintenance_ended"), "{names:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_incident_that_somebody_opens_again_is_theirs_to_end() {
+    let site = Site::new();
+    site.world.set(endpoint(1), "major_outage");
+    site.component("Web shop", &[1], json!({ "auto_incident": true })).await;
+    let mut watch = site.watch();
+    site.world.raise(5, endpoint(1), Severity::Critical, true);
+    watch.look(at(1)).await.unwrap();
+    site.world.clear();
+    watch.look(at(2)).await.unwrap();
+    let path = format!("/incidents/{}/updates", incidents(&site).await[0]["id"]);
+    site.done(Method::POST, &path, json!({ "status": "monitoring", "message": "Not yet." })).await;
+    watch.look(at(3)).await.unwrap();
+    assert_eq!(incidents(&site).await[0]["status"], "monitoring");
+}
+
+#[tokio::test]
+async fn a_component_that_lost_a_monitor_is_not_said_to_be_well() {
+    let site = Site::new();
+    site.world.set(endpoint(1), "operational");
+    site.component("Web shop", &[1, 2], json!({})).await;
+    assert_eq!(site.shown(at(0)).await[0].1, "unknown");
+    assert_eq!(site.read("/components").await[0]["needs_attention"], true);
+}
+
+#[tokio::test]
 async fn time_in_each_status_is_counted_and_written_in_time() {
     let site = Site::new();
     site.world.set(endpoint(1), "operational");

@@ -10,8 +10,6 @@ CREATE TABLE status_components (
     -- What a user set.
     status_override TEXT CHECK (status_override IN
         ('operational', 'degraded', 'partial_outage', 'major_outage', 'under_maintenance')),
-    -- The newest alert that opened an incident or was added to one.
-    last_alert_id   INTEGER NOT NULL DEFAULT 0,
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL
 ) STRICT;
@@ -23,6 +21,13 @@ CREATE TABLE status_monitors (
         ('container', 'endpoint', 'heartbeat', 'certificate')),
     monitor_id   INTEGER NOT NULL,
     PRIMARY KEY (component_id, type, monitor_id)
+) STRICT, WITHOUT ROWID;
+
+-- Alerts that opened an incident of their component or were added to one, as long as they last.
+CREATE TABLE status_told (
+    component_id INTEGER NOT NULL REFERENCES status_components (id) ON DELETE CASCADE,
+    alert_id     INTEGER NOT NULL,
+    PRIMARY KEY (component_id, alert_id)
 ) STRICT, WITHOUT ROWID;
 
 -- Milliseconds of each day (in UTC, counted from 1970-01-01) in each status. What is missing of a day
@@ -121,18 +126,31 @@ CREATE TABLE status_subscribers (
     created_at        INTEGER NOT NULL
 ) STRICT;
 
--- Mails that wait, one for each subscriber. A delivered one is deleted.
+-- What is written, once for all who are told. It goes with the last of its mails.
+CREATE TABLE status_letters (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    subject    TEXT NOT NULL,
+    text       TEXT NOT NULL,
+    -- To a subscriber, who is told how to end that; else to one who has to confirm.
+    is_news    INTEGER NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+-- Letters that wait, one row for each subscriber. A delivered one is deleted.
 CREATE TABLE status_mails (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     subscriber_id INTEGER NOT NULL REFERENCES status_subscribers (id) ON DELETE CASCADE,
-    -- The same at every try.
-    key           TEXT NOT NULL,
-    subject       TEXT NOT NULL,
-    text          TEXT NOT NULL,
+    letter_id     INTEGER NOT NULL REFERENCES status_letters (id) ON DELETE CASCADE,
     attempts      INTEGER NOT NULL,
-    created_at    INTEGER NOT NULL,
     next_try_at   INTEGER NOT NULL
 ) STRICT;
 
 CREATE INDEX status_mails_due ON status_mails (next_try_at, id);
 CREATE INDEX status_mails_of ON status_mails (subscriber_id);
+CREATE INDEX status_mails_with ON status_mails (letter_id);
+
+CREATE TRIGGER status_letters_sent AFTER DELETE ON status_mails
+    WHEN NOT EXISTS (SELECT 1 FROM status_mails WHERE letter_id = old.letter_id)
+BEGIN
+    DELETE FROM status_letters WHERE id = old.letter_id;
+END;

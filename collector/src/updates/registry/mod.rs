@@ -7,13 +7,15 @@
 
 pub mod auth;
 pub mod limits;
+mod login;
+mod memory;
 mod reach;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LINK, WWW_AUTHENTICATE};
+use http::header::{ACCEPT, AUTHORIZATION, LINK};
 use http::{HeaderMap, Method, StatusCode};
 use maintenant_serve::clock;
 use maintenant_serve::logging::foreign;
@@ -21,15 +23,15 @@ use reqwest::Response;
 use reqwest::redirect::Policy;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use url::Url;
 
-use super::credentials::{Credential, Credentials};
+use super::credentials::Credentials;
 use super::model::{Child, Platform};
-use super::reference::{HUB, Place, is_digest, is_loopback, is_tag, short};
+use super::reference::{Place, is_digest, is_loopback, is_tag, short};
 use crate::net::Net;
-use auth::{Challenge, Token, challenges};
 use limits::Allowance;
+use login::Logins;
+pub use memory::Memory;
 use reach::{Guarded, is_loopback_name};
 
 /// All kinds of manifest. A registry that is not asked for all answers with another digest.
@@ -76,6 +78,11 @@ pub enum Fault {
     Unreadable(String, String),
     #[error("{0} answered {1}")]
     Status(String, u16),
+    #[error(
+        "{0} has more than {MOST_TAGS} tags of this repository, and only the first are compared; \
+         maintenant.update.digest_only=true compares none"
+    )]
+    TooMany(String),
 }
 
 impl Fault {
@@ -98,18 +105,15 @@ pub struct Tags {
 }
 
 /// What is asked of registries; one for each scan, so that it begins with the credentials of the day.
-/// Limits outlive it.
 pub struct Registries {
     client: reqwest::Client,
+    /// For token servers: what they are told is told to nobody else.
+    token_client: reqwest::Client,
     net: Net,
     credentials: Credentials,
     hosts: Mutex<HashMap<String, Arc<Host>>>,
-    pauses: Pauses,
+    memory: Memory,
 }
-
-/// Until when registries asked to be left alone; clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct Pauses(Arc<Mutex<HashMap<String, Instant>>>);
 
 /// What is known of one registry.
 #[derive(Debug)]
@@ -126,14 +130,7 @@ struct Known {
     /// In a row, and the last of them.
     failures: u32,
     last: Option<Fault>,
-    /// By repository.
-    logins: HashMap<String, Login>,
-}
-
-#[derive(Debug, Clone)]
-struct Login {
-    header: String,
-    until: Option<Instant>,
+    logins: Logins,
 }
 
 /// One request of the protocol.
@@ -147,7 +144,7 @@ struct Ask<'a> {
 }
 
 impl Registries {
-    pub fn new(net: &Net, credentials: Credentials, pauses: Pauses) -> anyhow::Result<Self> {
+    pub fn new(net: &Net, credentials: Credentials, memory: Memory) -> anyhow::Result<Self> {
         let guard = Guarded(net.clone());
         let checked = guard.clone();
         let redirects = Policy::custom(move |attempt| {
@@ -160,19 +157,27 @@ impl Registries {
                 Err(fault) => attempt.error(fault),
             }
         });
-        let client = reqwest::Client::builder()
-            .user_agent(concat!("maintenant/", env!("CARGO_PKG_VERSION")))
-            .tls_backend_preconfigured(net.trust.verifying()?)
-            .dns_resolver(guard)
-            .redirect(redirects)
-            .retry(reqwest::retry::never())
-            .no_proxy()
-            .timeout(DEADLINE)
-            .pool_max_idle_per_host(AT_ONCE)
-            .pool_idle_timeout(Duration::from_secs(30))
-            .build()?;
-        let hosts = Mutex::default();
-        Ok(Self { client, net: net.clone(), credentials, hosts, pauses })
+        let client = |redirects: Policy| -> anyhow::Result<reqwest::Client> {
+            let client = reqwest::Client::builder()
+                .user_agent(concat!("maintenant/", env!("CARGO_PKG_VERSION")))
+                .tls_backend_preconfigured(net.trust.verifying()?)
+                .dns_resolver(guard.clone())
+                .redirect(redirects)
+                .retry(reqwest::retry::never())
+                .no_proxy()
+                .timeout(DEADLINE)
+                .pool_max_idle_per_host(AT_ONCE)
+                .pool_idle_timeout(Duration::from_secs(30));
+            Ok(client.build()?)
+        };
+        Ok(Self {
+            client: client(redirects)?,
+            token_client: client(Policy::none())?,
+            net: net.clone(),
+            credentials,
+            hosts: Mutex::default(),
+            memory,
+        })
     }
 
     /// The digest of what a tag names: one HEAD, or a GET where the registry does not say it.
@@ -182,25 +187,26 @@ impl Registries {
             return Ok(digest);
         }
         let body = self.get_manifest(place, tag).await?;
-        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &body);
-        Ok(hash.as_ref().iter().fold("sha256:".to_owned(), |mut text, byte| {
-            use std::fmt::Write as _;
-            let _ = write!(text, "{byte:02x}");
-            text
-        }))
+        Ok(hashed("sha256", &aws_lc_rs::digest::SHA256, &body))
     }
 
-    /// The images of an index; none for what is no index, and for one that the registry does not have.
-    pub async fn children(&self, place: &Place, digest: &str) -> Result<Vec<Child>, Fault> {
+    /// The images of an index, empty for what is no index; `None` if the registry does not have it.
+    /// What is not what its digest says is unreadable.
+    pub async fn children(&self, place: &Place, digest: &str) -> Result<Option<Vec<Child>>, Fault> {
         let host = self.host(place);
         if host.known().allowance.is_some_and(|allowance| !allowance.has_room()) {
             return Err(Fault::Reserved(place.host.clone()));
         }
         let body = match self.get_manifest(place, digest).await {
-            Err(Fault::NotFound(..)) => return Ok(Vec::new()),
+            Err(Fault::NotFound(..)) => return Ok(None),
             body => body?,
         };
-        children_in(&body).map_err(|error| Fault::Unreadable(place.host.clone(), error))
+        let unreadable = |error: String| Fault::Unreadable(place.host.clone(), error);
+        if !is_hash_of(digest, &body) {
+            let what = format!("a manifest that is not the one of digest {}", short(digest));
+            return Err(unreadable(what));
+        }
+        children_in(&body).map(Some).map_err(unreadable)
     }
 
     /// All tags, in the registry's order: at most [`MOST_TAGS`].
@@ -256,7 +262,7 @@ impl Registries {
     async fn ask(&self, ask: &Ask<'_>) -> Result<Response, Fault> {
         let host = self.host(ask.place);
         let _turn = host.turns.acquire().await;
-        if let Some(left) = self.pauses.left(&ask.place.host) {
+        if let Some(left) = self.memory.pause_left(&ask.place.host) {
             return Err(limited(ask.place, left));
         }
         if let Some(fault) = host.known().gave_up() {
@@ -276,10 +282,11 @@ impl Registries {
 
     async fn ask_patiently(&self, host: &Host, ask: &Ask<'_>) -> Result<Response, Fault> {
         let at = || ask.place.host.clone();
+        let mut login = self.login(host, ask.place).await?;
         let mut logged_in = false;
         let mut waited = false;
         loop {
-            let answer = self.send(host, ask).await?;
+            let answer = self.send(host, ask, login.as_deref()).await?;
             if let Some(allowance) = Allowance::read(answer.headers()) {
                 host.known().allowance = Some(allowance);
             }
@@ -287,7 +294,7 @@ impl Registries {
                 status if status.is_success() => return Ok(answer),
                 StatusCode::UNAUTHORIZED if !logged_in => {
                     logged_in = true;
-                    self.log_in(host, ask, answer.headers()).await?;
+                    login = Some(self.log_in(host, ask.place, &answer).await?);
                 }
                 StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                     let why = self.why_refused(ask.place);
@@ -297,7 +304,7 @@ impl Registries {
                 StatusCode::TOO_MANY_REQUESTS => {
                     let pause = limits::pause(answer.headers(), clock::now());
                     if waited || pause > SHORT_PAUSE {
-                        self.pauses.add(&ask.place.host, pause);
+                        self.memory.pause(&ask.place.host, pause);
                         return Err(limited(ask.place, pause));
                     }
                     waited = true;
@@ -309,9 +316,15 @@ impl Registries {
     }
 
     /// Loopback is tried with TLS first, as Docker does it, and then without.
-    async fn send(&self, host: &Host, ask: &Ask<'_>) -> Result<Response, Fault> {
+    async fn send(
+        &self,
+        host: &Host,
+        ask: &Ask<'_>,
+        login: Option<&str>,
+    ) -> Result<Response, Fault> {
         let is_plain = host.known().is_plain;
-        let error = match self.send_as(host, ask, if is_plain { "http" } else { "https" }).await {
+        let scheme = if is_plain { "http" } else { "https" };
+        let error = match self.send_as(scheme, ask, login).await {
             Err(Sent::Failed(error)) => error,
             Err(Sent::Fault(fault)) => return Err(fault),
             Ok(answer) => return Ok(answer),
@@ -320,7 +333,7 @@ impl Registries {
         if is_plain || !error.is_connect() || untrusted || !is_loopback(&ask.place.host) {
             return Err(fault_of(&ask.place.host, &error));
         }
-        match self.send_as(host, ask, "http").await {
+        match self.send_as("http", ask, login).await {
             Ok(answer) => {
                 host.known().is_plain = true;
                 Ok(answer)
@@ -330,7 +343,12 @@ impl Registries {
         }
     }
 
-    async fn send_as(&self, host: &Host, ask: &Ask<'_>, scheme: &str) -> Result<Response, Sent> {
+    async fn send_as(
+        &self,
+        scheme: &str,
+        ask: &Ask<'_>,
+        login: Option<&str>,
+    ) -> Result<Response, Sent> {
         let Place { host: at, repository } = ask.place;
         let url = match ask.path.strip_prefix('/') {
             Some(whole) => format!("{scheme}://{at}/{whole}"),
@@ -340,132 +358,11 @@ impl Registries {
         let url = Url::parse(&url).map_err(|error| unreachable(error.to_string()))?;
         Guarded(self.net.clone()).check_url(&url, is_loopback(at)).map_err(unreachable)?;
         let mut request = self.client.request(ask.method.clone(), url).header(ACCEPT, MANIFESTS);
-        if let Some(header) = host.known().login(repository) {
+        if let Some(header) = login {
             request = request.header(AUTHORIZATION, header);
         }
         self.net.turn().await;
         request.send().await.map_err(|error| Sent::Failed(error.without_url()))
-    }
-
-    /// Gets what the registry wants to see and keeps it for the next request.
-    async fn log_in(&self, host: &Host, ask: &Ask<'_>, headers: &HeaderMap) -> Result<(), Fault> {
-        let Place { host: at, repository } = ask.place;
-        let asked: Vec<_> = headers
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(challenges)
-            .collect();
-        let refused = || Fault::Unauthorized(at.clone(), self.why_refused(ask.place));
-        let credential = self.credentials.find(at);
-        let mut bearer = asked.iter().filter_map(|challenge| match challenge {
-            Challenge::Bearer { realm, service, scope } => Some((realm, service, scope)),
-            Challenge::Basic => None,
-        });
-        let login = if let Some((realm, service, scope)) = bearer.next() {
-            let usual = format!("repository:{repository}:pull");
-            let scope = scope.as_deref().unwrap_or(&usual);
-            let (token, life) =
-                self.token(ask.place, realm, service.as_deref(), scope, credential).await?;
-            Login { header: format!("Bearer {token}"), until: Some(Instant::now() + life) }
-        } else {
-            let Some(Credential::Password { user, password }) = credential else {
-                return Err(refused());
-            };
-            if !asked.contains(&Challenge::Basic) {
-                return Err(refused());
-            }
-            Login { header: basic(user, password.expose()), until: None }
-        };
-        host.known().logins.insert(repository.clone(), login);
-        Ok(())
-    }
-
-    /// Asks a token server. It is told the password where there is one; the registry has named it.
-    async fn token(
-        &self,
-        place: &Place,
-        realm: &str,
-        service: Option<&str>,
-        scope: &str,
-        credential: Option<&Credential>,
-    ) -> Result<(String, Duration), Fault> {
-        let at = &place.host;
-        let unusable = |why: String| Fault::Unauthorized(at.clone(), why);
-        let url =
-            Url::parse(realm).map_err(|_| unusable("its token server is no address".into()))?;
-        Guarded(self.net.clone()).check_url(&url, is_loopback(at)).map_err(unusable)?;
-        let service = service.map(|service| ("service", service));
-        let request = match credential {
-            Some(Credential::Identity(token)) => {
-                let known = [
-                    ("grant_type", "refresh_token"),
-                    ("refresh_token", token.expose()),
-                    ("scope", scope),
-                    ("client_id", "maintenant"),
-                ];
-                let mut form = url::form_urlencoded::Serializer::new(String::new());
-                form.extend_pairs(known.into_iter().chain(service));
-                let form_type = "application/x-www-form-urlencoded";
-                self.client.post(url).header(CONTENT_TYPE, form_type).body(form.finish())
-            }
-            credential => {
-                let mut request = self.client.get(url);
-                request = request.query(&[("scope", scope)]).query(&Vec::from_iter(service));
-                if let Some(Credential::Password { user, password }) = credential {
-                    request = request.header(AUTHORIZATION, basic(user, password.expose()));
-                }
-                request
-            }
-        };
-        self.net.turn().await;
-        let answer = request.send().await.map_err(|error| fault_of(at, &error.without_url()))?;
-        match answer.status() {
-            status if status.is_success() => {}
-            StatusCode::TOO_MANY_REQUESTS => {
-                let pause = limits::pause(answer.headers(), clock::now());
-                self.pauses.add(at, pause);
-                return Err(limited(place, pause));
-            }
-            status if status.is_client_error() => {
-                return Err(Fault::Unauthorized(at.clone(), self.why_refused(place)));
-            }
-            status => {
-                return Err(Fault::Status(format!("the token server of {at}"), status.as_u16()));
-            }
-        }
-        let body = self.read(place, answer, LARGEST_TOKEN).await?;
-        // What serde says of an answer may repeat the token.
-        let token: Token = serde_json::from_slice(&body)
-            .map_err(|_| unusable("its token server did not answer with a token".into()))?;
-        token.usable().ok_or_else(|| unusable("its token server gave no token".into()))
-    }
-
-    /// What could be done about a refusal.
-    fn why_refused(&self, place: &Place) -> String {
-        let known = self.credentials.find(&place.host).is_some();
-        let named = match &*place.host {
-            "registry-1.docker.io" => HUB,
-            host => host,
-        };
-        if known {
-            return "the credentials of Docker's configuration do not open this repository".into();
-        }
-        if let Some(helper) = self.credentials.helper(&place.host) {
-            return format!(
-                "its credentials are kept by the helper `{}`, which is not run; put them into \
-                 `auths` of a config.json and name its folder in DOCKER_CONFIG",
-                foreign(helper)
-            );
-        }
-        if let Some(fault) = &self.credentials.fault {
-            return format!("there are no credentials: {}", foreign(fault));
-        }
-        format!(
-            "the repository does not exist or is private, and there are no credentials for {}; \
-             `docker login` writes them into the config.json of DOCKER_CONFIG",
-            foreign(named)
-        )
     }
 
     async fn read(
@@ -499,26 +396,6 @@ impl Known {
     fn gave_up(&self) -> Option<Fault> {
         self.last.clone().filter(|_| self.failures >= FAILURES)
     }
-
-    fn login(&self, repository: &str) -> Option<String> {
-        let login = self.logins.get(repository)?;
-        let is_fresh = login.until.is_none_or(|until| until > Instant::now());
-        is_fresh.then(|| login.header.clone())
-    }
-}
-
-impl Pauses {
-    fn add(&self, host: &str, pause: Duration) {
-        let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pauses.insert(host.to_owned(), Instant::now() + pause);
-    }
-
-    fn left(&self, host: &str) -> Option<Duration> {
-        let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        pauses.retain(|_, until| *until > now);
-        pauses.get(host).map(|until| *until - now)
-    }
 }
 
 enum Sent {
@@ -535,6 +412,24 @@ fn manifest<'a>(method: Method, place: &'a Place, reference: &str) -> Ask<'a> {
     Ask { method, place, path: format!("manifests/{reference}"), what }
 }
 
+fn hashed(name: &str, algorithm: &'static aws_lc_rs::digest::Algorithm, body: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let hash = aws_lc_rs::digest::digest(algorithm, body);
+    hash.as_ref().iter().fold(format!("{name}:"), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn is_hash_of(digest: &str, body: &[u8]) -> bool {
+    use aws_lc_rs::digest::{SHA256, SHA512};
+    match digest.split_once(':') {
+        Some(("sha256", _)) => hashed("sha256", &SHA256, body) == digest,
+        Some(("sha512", _)) => hashed("sha512", &SHA512, body) == digest,
+        _ => false,
+    }
+}
+
 fn digest_of(headers: &HeaderMap) -> Option<String> {
     let digest = headers.get("docker-content-digest")?.to_str().ok()?;
     is_digest(digest).then(|| digest.to_owned())
@@ -548,12 +443,6 @@ fn limited(place: &Place, pause: Duration) -> Fault {
         _ => format!("{} hours", seconds / 3600),
     };
     Fault::Limited(place.host.clone(), words)
-}
-
-fn basic(user: &str, password: &str) -> String {
-    use base64::Engine as _;
-    let both = format!("{user}:{password}");
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(both))
 }
 
 fn fault_of(host: &str, error: &reqwest::Error) -> Fault {

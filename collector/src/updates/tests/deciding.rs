@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::updates::credentials::{Credential, Credentials};
 use crate::updates::model::{
     Check, Child, Learnt, Outcome, Platform, Running, Sameness, Status, UpdateType, Verdict, after,
-    child_for, compare, decide,
+    children_for, compare, decide,
 };
 use crate::updates::policy::{AlertOn, Exclusions, Policy, Subject, Track, glob};
 use crate::updates::reference::{Place, Reference, is_loopback, mirror};
@@ -197,11 +197,40 @@ fn what_runs_is_the_same_by_any_of_its_digests_or_its_platform() {
 }
 
 #[test]
+fn variants_that_nobody_names_and_images_without_an_index_are_compared() {
+    let known = |wanted: &str| {
+        let indexes = [
+            ('1', vec![child('a', "arm", "v6"), child('b', "arm", "v7")]),
+            ('2', vec![child('c', "amd64", "")]),
+            ('b', vec![]),
+        ];
+        let found = indexes.into_iter().find(|(letter, _)| digest(*letter) == wanted);
+        found.map(|(_, children)| children)
+    };
+    let check = |variant: &str, runs: char, remote: char, expected: Sameness| {
+        let runs = Running { platform: platform("arm", variant), ..running(&[runs]) };
+        assert_eq!(compare(&runs, &digest(remote), &known), expected, "{variant} {remote}");
+    };
+    check("", 'b', '1', Sameness::SamePlatform);
+    check("v7", 'b', '1', Sameness::SamePlatform);
+    check("v6", 'b', '1', Sameness::Different);
+    check("v7", '1', 'b', Sameness::SamePlatform);
+    check("v6", '1', 'b', Sameness::Different);
+    check("v7", '1', '2', Sameness::Absent);
+}
+
+#[test]
 fn the_image_of_a_platform_is_its_own_variant() {
     let children = [child('6', "arm", "v6"), child('7', "arm", "v7"), child('8', "arm64", "v8")];
-    assert_eq!(child_for(&children, &platform("arm", "v7")), Some(&*digest('7')));
-    assert_eq!(child_for(&children, &platform("arm64", "")), Some(&*digest('8')));
-    assert_eq!(child_for(&children, &platform("riscv64", "")), None);
+    let check = |architecture: &str, variant: &str, expected: &[char]| {
+        let expected: Vec<_> = expected.iter().map(|letter| digest(*letter)).collect();
+        assert_eq!(children_for(&children, &platform(architecture, variant)), expected);
+    };
+    check("arm", "v7", &['7']);
+    check("arm64", "", &['8']);
+    check("arm", "", &['6', '7']);
+    check("riscv64", "", &[]);
+    check("", "", &['6', '7', '8']);
 }
 
 fn newest(tag: &str, step: Step) -> Choice {
@@ -241,6 +270,10 @@ fn a_verdict_says_what_and_why() {
 
     let verdict = decide("nginx", Some(('2', Sameness::SamePlatform)), None);
     assert!(verdict.why.contains("rebuilt for other platforms"), "{}", verdict.why);
+
+    let verdict = decide("nginx", Some(('2', Sameness::Absent)), None);
+    assert_eq!(verdict.status, Status::UpToDate);
+    assert_eq!(verdict.why, "`latest` at `docker.io` has no image for linux/amd64");
 
     let pinned = format!("nginx:1.27@{}", digest('1'));
     assert_eq!(decide(&pinned, None, Some(Choice::default())).status, Status::UpToDate);

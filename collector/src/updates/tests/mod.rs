@@ -2,7 +2,9 @@
 
 mod asking;
 mod deciding;
+mod proving;
 mod registry;
 mod scanning;
 mod tagging;
 mod wording;
+mod world;

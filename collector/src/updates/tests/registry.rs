@@ -17,15 +17,19 @@ use crate::net::guard::Guard;
 use crate::net::tls::Trust;
 use crate::updates::credentials::Credentials;
 use crate::updates::reference::Place;
-use crate::updates::registry::{Fault, MOST_TAGS, Pauses, Registries};
+use crate::updates::registry::{Fault, MOST_TAGS, Memory, Registries};
 
 /// What it knows, and how it answers.
 #[derive(Default)]
 pub(super) struct Known {
-    /// By repository, then tag: a digest.
-    pub(super) tags: BTreeMap<String, BTreeMap<String, String>>,
-    /// By digest: a body.
-    pub(super) manifests: BTreeMap<String, Value>,
+    /// By repository, then tag: a manifest, by its letter.
+    pub(super) tags: BTreeMap<String, BTreeMap<String, char>>,
+    /// What is not the usual body of its letter.
+    pub(super) manifests: BTreeMap<char, Value>,
+    /// Answered to GET in place of the manifest.
+    pub(super) forged: Option<String>,
+    /// Repositories whose tags it does not list.
+    pub(super) hides_tags: bool,
     /// Tags in one page, whatever is asked for.
     pub(super) page: Option<usize>,
     pub(super) auth: Auth,
@@ -37,6 +41,12 @@ pub(super) struct Known {
     pub(super) times: Option<usize>,
     pub(super) hides_digests: bool,
     pub(super) redirect: Option<String>,
+    /// Seconds that tokens last.
+    pub(super) token_life: Option<u64>,
+    /// Where the token server sends.
+    pub(super) token_redirect: Option<String>,
+    /// While it is held, nothing is answered.
+    pub(super) gate: Arc<tokio::sync::RwLock<()>>,
     pub(super) asked: Vec<String>,
 }
 
@@ -46,6 +56,30 @@ pub(super) enum Auth {
     None,
     Basic,
     Bearer,
+}
+
+impl Known {
+    fn body(&self, letter: char) -> String {
+        let usual = || json!({"config": letter.to_string()});
+        self.manifests.get(&letter).cloned().unwrap_or_else(usual).to_string()
+    }
+
+    fn digest(&self, letter: char) -> String {
+        let body = self.body(letter);
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, body.as_bytes());
+        format!("sha256:{}", hex(hash.as_ref()))
+    }
+
+    /// By a tag, or by the digest of what is tagged or was put.
+    fn letter(&self, repository: &str, reference: &str) -> Option<char> {
+        let tags = self.tags.get(repository);
+        if let Some(letter) = tags.and_then(|tags| tags.get(reference)) {
+            return Some(*letter);
+        }
+        let tagged: BTreeSet<char> = tags.into_iter().flat_map(BTreeMap::values).copied().collect();
+        let mut all = tagged.into_iter().chain(self.manifests.keys().copied());
+        all.find(|letter| self.digest(*letter) == reference)
+    }
 }
 
 #[derive(Clone)]
@@ -69,19 +103,31 @@ impl Fake {
 
     pub(super) fn tag(&self, repository: &str, tag: &str, letter: char) {
         let mut known = self.known.lock().unwrap();
-        known.tags.entry(repository.into()).or_default().insert(tag.into(), digest(letter));
+        known.tags.entry(repository.into()).or_default().insert(tag.into(), letter);
     }
 
+    pub(super) fn untag(&self, repository: &str, tag: &str) {
+        self.known.lock().unwrap().tags.get_mut(repository).unwrap().remove(tag);
+    }
+
+    /// The digest of a manifest.
+    pub(super) fn digest(&self, letter: char) -> String {
+        self.known.lock().unwrap().digest(letter)
+    }
+
+    /// Puts an index of manifests and their architectures, such as `arm/v7`.
     pub(super) fn index(&self, letter: char, children: &[(char, &str)]) {
-        let entry = |(letter, architecture): &(char, &str)| {
-            json!({"digest": digest(*letter), "size": 1,
-                   "platform": {"os": "linux", "architecture": architecture}})
+        let mut known = self.known.lock().unwrap();
+        let entry = |(letter, platform): &(char, &str)| {
+            let (architecture, variant) = platform.split_once('/').unwrap_or((platform, ""));
+            json!({"digest": known.digest(*letter), "size": 1, "platform":
+                   {"os": "linux", "architecture": architecture, "variant": variant}})
         };
         let attestation = json!({"digest": digest('f'),
                                  "platform": {"os": "unknown", "architecture": "unknown"}});
         let manifests: Vec<_> = children.iter().map(entry).chain([attestation]).collect();
         let body = json!({"schemaVersion": 2, "manifests": manifests});
-        self.known.lock().unwrap().manifests.insert(digest(letter), body);
+        known.manifests.insert(letter, body);
     }
 
     pub(super) fn place(&self, repository: &str) -> Place {
@@ -101,6 +147,8 @@ impl Fake {
 }
 
 async fn answer(State(fake): State<Fake>, request: Request) -> Response {
+    let gate = fake.known.lock().unwrap().gate.clone();
+    let _open = gate.read().await;
     let mut known = fake.known.lock().unwrap();
     let path = request.uri().path().to_owned();
     let query = request.uri().query().unwrap_or_default().to_owned();
@@ -127,10 +175,14 @@ async fn answer(State(fake): State<Fake>, request: Request) -> Response {
         }
     }
     if path == "/token" {
+        if let Some(target) = &known.token_redirect {
+            return empty(response.header("location", target), 307);
+        }
+        let life = known.token_life.unwrap_or(300);
         let body = match authorization.as_deref() {
             Some("Basic bWU6c2VjcmV0") => {
                 assert!(query.contains("scope=repository%3A") && query.contains("service=fake"));
-                json!({"access_token": "granted", "expires_in": 300})
+                json!({"access_token": "granted", "expires_in": life})
             }
             _ => return empty(response, 401),
         };
@@ -155,6 +207,9 @@ async fn answer(State(fake): State<Fake>, request: Request) -> Response {
     }
     let path = path.strip_prefix("/v2/").unwrap_or_default();
     if let Some(repository) = path.strip_suffix("/tags/list") {
+        if known.hides_tags {
+            return empty(response, 403);
+        }
         let Some(tags) = known.tags.get(repository) else { return empty(response, 404) };
         let get = |name: &str| {
             let pairs = url::form_urlencoded::parse(query.as_bytes());
@@ -176,16 +231,15 @@ async fn answer(State(fake): State<Fake>, request: Request) -> Response {
     };
     let types = accept.unwrap_or_default();
     assert_eq!(types.split(", ").collect::<BTreeSet<_>>().len(), 4, "{types}");
-    let digest = match known.tags.get(repository).and_then(|tags| tags.get(reference)) {
-        Some(digest) => digest.clone(),
-        None if known.manifests.contains_key(reference) => reference.to_owned(),
-        None => return empty(response, 404),
-    };
+    let Some(letter) = known.letter(repository, reference) else { return empty(response, 404) };
     if !known.hides_digests {
-        response = response.header("docker-content-digest", &digest);
+        response = response.header("docker-content-digest", known.digest(letter));
     }
-    let body = known.manifests.get(&digest).cloned().unwrap_or(json!({"config": {}}));
-    let body = if request.method() == Method::HEAD { String::new() } else { body.to_string() };
+    let body = match (&known.forged, request.method()) {
+        (_, &Method::HEAD) => String::new(),
+        (Some(forged), _) => forged.clone(),
+        (None, _) => known.body(letter),
+    };
     response.status(StatusCode::OK).body(Body::from(body)).unwrap()
 }
 
@@ -202,7 +256,7 @@ pub(super) fn net() -> Net {
 }
 
 fn client(credentials: Credentials) -> Registries {
-    Registries::new(&net(), credentials, Pauses::default()).unwrap()
+    Registries::new(&net(), credentials, Memory::default()).unwrap()
 }
 
 #[tokio::test]
@@ -210,7 +264,7 @@ async fn a_digest_costs_one_head_that_accepts_every_kind_of_manifest() {
     let fake = Fake::start().await;
     fake.tag("lab/app", "1.0", 'a');
     let client = client(Credentials::default());
-    assert_eq!(client.digest(&fake.place("lab/app"), "1.0").await.unwrap(), digest('a'));
+    assert_eq!(client.digest(&fake.place("lab/app"), "1.0").await.unwrap(), fake.digest('a'));
     assert_eq!(fake.asked(), ["HEAD /v2/lab/app/manifests/1.0"]);
 }
 
@@ -220,9 +274,7 @@ async fn a_registry_that_hides_digests_has_its_manifests_hashed() {
     fake.tag("lab/app", "1.0", 'a');
     fake.known.lock().unwrap().hides_digests = true;
     let found = client(Credentials::default()).digest(&fake.place("lab/app"), "1.0").await.unwrap();
-    // SHA-256 of {"config":{}}
-    let expected = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, br#"{"config":{}}"#);
-    assert_eq!(found, format!("sha256:{}", hex(expected.as_ref())));
+    assert_eq!(found, fake.digest('a'));
 }
 
 #[tokio::test]
@@ -234,15 +286,74 @@ async fn logins_are_made_once_by_password_and_by_token() {
         fake.known.lock().unwrap().auth = auth.clone();
         let place = fake.place("lab/app");
         let known = client(fake.credentials());
-        assert_eq!(known.digest(&place, "1.0").await.unwrap(), digest('a'));
+        assert_eq!(known.digest(&place, "1.0").await.unwrap(), fake.digest('a'));
         assert_eq!(fake.asked().len(), requests + 1, "a refusal, a token, the answer");
-        assert_eq!(known.digest(&place, "2.0").await.unwrap(), digest('b'));
+        assert_eq!(known.digest(&place, "2.0").await.unwrap(), fake.digest('b'));
         assert_eq!(fake.asked().len(), 1);
 
         let fault = client(Credentials::default()).digest(&place, "1.0").await.unwrap_err();
         assert!(matches!(fault, Fault::Unauthorized(..)), "{fault}");
         assert!(fault.to_string().contains("docker login"), "{fault}");
     }
+}
+
+#[tokio::test]
+async fn the_next_scan_begins_with_the_login_that_is_wanted() {
+    for (auth, requests) in [(Auth::Basic, 1), (Auth::Bearer, 2)] {
+        let fake = Fake::start().await;
+        fake.known.lock().unwrap().auth = auth;
+        let memory = Memory::default();
+        let scan = || Registries::new(&net(), fake.credentials(), memory.clone()).unwrap();
+        let first = scan();
+        for repository in ["lab/one", "lab/two", "lab/three"] {
+            fake.tag(repository, "1.0", 'a');
+            first.digest(&fake.place(repository), "1.0").await.unwrap();
+        }
+        let refused = 1;
+        assert_eq!(fake.asked().len(), 3 * requests + refused);
+        let second = scan();
+        for repository in ["lab/one", "lab/two", "lab/three"] {
+            second.digest(&fake.place(repository), "1.0").await.unwrap();
+            assert_eq!(fake.asked().len(), requests, "{repository}");
+        }
+        let without = Registries::new(&net(), Credentials::default(), memory.clone()).unwrap();
+        let fault = without.digest(&fake.place("lab/one"), "1.0").await.unwrap_err();
+        assert!(fault.to_string().contains("docker login"), "{fault}");
+        // Another day it wants nothing.
+        fake.known.lock().unwrap().auth = Auth::None;
+        without.digest(&fake.place("lab/one"), "1.0").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_ends_at_once_serves_the_request_it_was_got_for() {
+    let fake = Fake::start().await;
+    fake.tag("lab/app", "1.0", 'a');
+    {
+        let mut known = fake.known.lock().unwrap();
+        (known.auth, known.token_life) = (Auth::Bearer, Some(3));
+    }
+    let found = client(fake.credentials()).digest(&fake.place("lab/app"), "1.0").await;
+    assert_eq!(found.unwrap(), fake.digest('a'));
+}
+
+#[tokio::test]
+async fn no_other_host_is_told_the_password() {
+    let (fake, other) = (Fake::start().await, Fake::start().await);
+    other.known.lock().unwrap().auth = Auth::Bearer;
+    fake.known.lock().unwrap().redirect = Some(format!("http://{}", other.address));
+    let fault = client(fake.credentials()).digest(&fake.place("lab/app"), "1.0").await.unwrap_err();
+    assert!(fault.to_string().contains("sends to another host"), "{fault}");
+    assert_eq!(other.asked(), ["HEAD /v2/lab/app/manifests/1.0"], "its token server is not asked");
+
+    {
+        let mut known = fake.known.lock().unwrap();
+        (known.auth, known.redirect) = (Auth::Bearer, None);
+        known.token_redirect = Some(format!("http://{}/token", other.address));
+    }
+    let fault = client(fake.credentials()).digest(&fake.place("lab/app"), "1.0").await.unwrap_err();
+    assert!(fault.to_string().contains("token server"), "{fault}");
+    assert_eq!(other.asked(), [""; 0]);
 }
 
 #[tokio::test]
@@ -266,7 +377,7 @@ async fn a_list_of_tags_is_followed_through_its_pages_and_ends_somewhere() {
     assert_eq!((tags.tags.len(), tags.is_cut), (25, false));
     assert_eq!(fake.asked().len(), 3);
 
-    let many = (0..100_000).map(|number| (format!("1.0.{number:06}"), digest('a')));
+    let many = (0..100_000).map(|number| (format!("1.0.{number:06}"), 'a'));
     fake.known.lock().unwrap().tags.insert("lab/app".into(), many.collect());
     fake.known.lock().unwrap().page = None;
     let tags = client(Credentials::default()).tags(&place).await.unwrap();
@@ -284,12 +395,12 @@ async fn a_registry_that_asks_to_be_left_alone_is() {
         known.status = Some(429);
         known.headers = vec![("retry-after", "3600".to_owned())];
     }
-    let pauses = Pauses::default();
-    let first = Registries::new(&net(), Credentials::default(), pauses.clone()).unwrap();
+    let memory = Memory::default();
+    let first = Registries::new(&net(), Credentials::default(), memory.clone()).unwrap();
     let fault = first.digest(&place, "1.0").await.unwrap_err();
     assert!(fault.to_string().contains("60 minutes"), "{fault}");
     assert_eq!(fake.asked().len(), 1);
-    let next = Registries::new(&net(), Credentials::default(), pauses).unwrap();
+    let next = Registries::new(&net(), Credentials::default(), memory).unwrap();
     assert!(matches!(next.digest(&place, "1.0").await, Err(Fault::Limited(..))));
     assert_eq!(fake.asked(), [""; 0], "the next scan waits too");
 
@@ -301,7 +412,7 @@ async fn a_registry_that_asks_to_be_left_alone_is() {
         known.headers = vec![("retry-after", "0".to_owned())];
     }
     let found = client(Credentials::default()).digest(&fake.place("lab/app"), "1.0").await;
-    assert_eq!(found.unwrap(), digest('a'), "a short pause is waited for");
+    assert_eq!(found.unwrap(), fake.digest('a'), "a short pause is waited for");
 }
 
 #[tokio::test]
@@ -315,8 +426,8 @@ async fn the_last_pulls_are_left_to_others() {
     ];
     let client = client(Credentials::default());
     let place = fake.place("lab/app");
-    assert_eq!(client.digest(&place, "1.0").await.unwrap(), digest('1'));
-    assert!(matches!(client.children(&place, &digest('1')).await, Err(Fault::Reserved(_))));
+    assert_eq!(client.digest(&place, "1.0").await.unwrap(), fake.digest('1'));
+    assert!(matches!(client.children(&place, &fake.digest('1')).await, Err(Fault::Reserved(_))));
     assert_eq!(fake.asked().len(), 1, "what counts as a pull is not asked for");
 }
 
@@ -340,13 +451,16 @@ async fn what_is_missing_or_unreadable_is_named() {
     let fault = client.digest(&place, "1.0").await.unwrap_err();
     assert!(fault.to_string().contains("has no tag `1.0` of lab/app"), "{fault}");
     let huge = json!("x".repeat(5 << 20));
-    fake.known.lock().unwrap().manifests.insert(digest('h'), huge);
-    let fault = client.children(&place, &digest('h')).await.unwrap_err();
+    fake.known.lock().unwrap().manifests.insert('h', huge);
+    let fault = client.children(&place, &fake.digest('h')).await.unwrap_err();
     assert!(fault.to_string().contains("too large"), "{fault}");
-    fake.known.lock().unwrap().manifests.insert(digest('j'), json!([1]));
-    assert!(matches!(client.children(&place, &digest('j')).await, Err(Fault::Unreadable(..))));
+    fake.known.lock().unwrap().manifests.insert('j', json!([1]));
+    assert!(matches!(client.children(&place, &fake.digest('j')).await, Err(Fault::Unreadable(..))));
+    fake.known.lock().unwrap().forged = Some("{}".to_owned());
+    let forged = client.children(&place, &fake.digest('j')).await.unwrap_err();
+    assert!(forged.to_string().contains("not the one of digest"), "{forged}");
     let absent = client.children(&place, &digest('0')).await;
-    assert_eq!(absent.unwrap(), [], "an index that is gone holds nothing");
+    assert_eq!(absent.unwrap(), None, "of what is gone nothing is known");
 }
 
 #[tokio::test]

@@ -1,223 +1,13 @@
-//! Whole scans: a fake engine, the counting registry, a real database.
+//! Whole scans.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
-
-use axum::Router;
-use axum::extract::{Request, State as Shared};
-use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
 use http::StatusCode;
-use jiff::Timestamp;
-use maintenant_api::containers::State;
 use maintenant_serve::clock;
 use serde_json::{Value, json};
-use tokio::sync::{broadcast, watch};
-use tower::ServiceExt;
 
 use super::deciding::digest;
-use super::registry::{Fake, hex, net};
-use crate::containers::inventory::Inventory;
-use crate::containers::labels::Labels;
-use crate::containers::model::{Container, Facts, Pending, RestartPolicy};
-use crate::docker::{Docker, Host};
-use crate::http::events::{Event, EventBus};
-use crate::problems::Problems;
-use crate::runtime::{Runtime, RuntimeState};
-use crate::signals::Source;
-use crate::spine::Spine;
-use crate::store::{Store, Writer};
-use crate::tasks::Supervisor;
-use crate::updates::rules::Rules;
-use crate::updates::{Settings, Updates, routes, sql, start};
-
-/// By path below the version: an answer.
-type Answers = Arc<Mutex<BTreeMap<String, Value>>>;
-
-/// The dimension at work.
-struct World {
-    fake: Fake,
-    engine: Answers,
-    store: Store,
-    router: Router,
-    inventory: watch::Sender<Inventory>,
-    told: broadcast::Receiver<Arc<Event>>,
-    problems: Problems,
-    _supervisor: Supervisor,
-    _writer: Writer,
-    _folder: tempfile::TempDir,
-}
-
-async fn engine_answer(Shared(known): Shared<Answers>, request: Request) -> Response {
-    let path = request.uri().path();
-    let path = path.strip_prefix("/v").and_then(|rest| rest.split_once('/')).map_or(path, |p| p.1);
-    match path.trim_start_matches('/') {
-        "_ping" => "OK".into_response(),
-        "version" => axum::Json(json!({"ApiVersion": "1.41"})).into_response(),
-        path => match known.lock().unwrap().get(path) {
-            Some(answer) => axum::Json(answer.clone()).into_response(),
-            None => (StatusCode::NOT_FOUND, "{\"message\":\"no such thing\"}").into_response(),
-        },
-    }
-}
-
-impl World {
-    async fn new() -> Self {
-        let fake = Fake::start().await;
-        let engine = Answers::default();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let app = Router::new().fallback(engine_answer).with_state(engine.clone());
-        let mut serving = tokio::task::JoinSet::new();
-        serving.spawn(async move { axum::serve(listener, app).await });
-        serving.detach_all();
-        let docker = Docker::connect(&Host::Tcp(address.to_string())).await.unwrap();
-
-        let folder = tempfile::tempdir().unwrap();
-        let (store, writer) = Store::open(&folder.path().join("m.db")).unwrap();
-        let now = clock::now();
-        let events = EventBus::new(now);
-        let told = events.subscribe(None).receiver;
-        let (inventory, reader) = watch::channel(Inventory::default());
-        let problems = Problems::new(events.clone());
-        let spine = Spine {
-            store: store.clone(),
-            events,
-            runtime: RuntimeState::new(Runtime::new("docker", now)),
-            inventory: reader,
-            net: net(),
-            problems: problems.clone(),
-        };
-        let mut supervisor = Supervisor::default();
-        let (_, docker) = watch::channel(Some(docker));
-        let updates: Updates =
-            start(&spine, &mut supervisor, docker, Settings::default(), now).await.unwrap();
-        let router = routes::routes::<Updates>().split_for_parts().0.with_state(updates);
-        Self {
-            fake,
-            engine,
-            store,
-            router,
-            inventory,
-            told,
-            problems,
-            _supervisor: supervisor,
-            _writer: writer,
-            _folder: folder,
-        }
-    }
-
-    /// A container of `lab/app:<tag>` that runs these digests.
-    async fn run(&self, id: i64, tag: &str, digests: &[char], labels: &[(&str, &str)]) {
-        let image = format!("{}/lab/app:{tag}", self.fake.address);
-        let repository = format!("{}/lab/app", self.fake.address);
-        let digests: Vec<_> =
-            digests.iter().map(|letter| format!("{repository}@{}", digest(*letter))).collect();
-        self.run_image(id, &image, &digests, labels).await;
-    }
-
-    async fn run_image(&self, id: i64, image: &str, digests: &[String], labels: &[(&str, &str)]) {
-        // Another image is another container of the same name.
-        let unique = aws_lc_rs::digest::digest(
-            &aws_lc_rs::digest::SHA256,
-            format!("{id} {image} {digests:?}").as_bytes(),
-        );
-        let external_id = hex(unique.as_ref());
-        {
-            let mut engine = self.engine.lock().unwrap();
-            let inspected = json!({"Id": external_id, "Image": format!("sha256:{external_id}"),
-                                   "Config": {"Image": image}});
-            engine.insert(format!("containers/{external_id}/json"), inspected);
-            let inspected = json!({"RepoDigests": digests, "Os": "linux", "Architecture": "amd64"});
-            engine.insert(format!("images/{external_id}/json"), inspected);
-        }
-        let labels = labels
-            .iter()
-            .map(|(name, value)| (format!("maintenant.update.{name}"), (*value).to_owned()));
-        let facts = Facts {
-            exposure: None,
-            name: format!("c{id}"),
-            image: image.to_owned(),
-            labels: Labels::read(&labels.collect()),
-            has_health_check: false,
-            restart_policy: RestartPolicy::No,
-            stop_signal: 15,
-            restart_count: 0,
-            error_detail: String::new(),
-        };
-        let container = Arc::new(Container {
-            id,
-            identity: facts.identity(),
-            external_id: external_id.clone(),
-            facts,
-            state: State::Running,
-            health: None,
-            exit: None,
-            started_at: None,
-            finished_at: None,
-            first_seen_at: Timestamp::UNIX_EPOCH,
-            last_state_change_at: Timestamp::UNIX_EPOCH,
-            archived_at: None,
-            pending: Pending::default(),
-        });
-        let row = move |tx: &rusqlite::Connection| {
-            tx.execute(
-                "INSERT INTO containers VALUES (?1, 'name:c' || ?1, ?2, 'c' || ?1, 'i', 'running',
-                     NULL, 0, '', '', '', '', 0, 'warning', 3, 'ops', '', 0, 15, 0, NULL, NULL,
-                     NULL, 0, '', NULL, NULL, 0, 0, NULL, '{}', NULL)
-                 ON CONFLICT (id) DO UPDATE SET external_id = excluded.external_id",
-                (id, external_id),
-            )
-        };
-        self.store.write(row).await.unwrap();
-        self.inventory.send_modify(|inventory| {
-            let others = inventory.containers.iter().filter(|other| other.id != id);
-            *inventory = Inventory::new(others.cloned().chain([container]).collect());
-        });
-    }
-
-    async fn call(&self, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
-        use http_body_util::BodyExt;
-        let body = axum::body::Body::from(body.to_string());
-        let request = http::Request::builder().method(method).uri(path).body(body).unwrap();
-        let answer = self.router.clone().oneshot(request).await.unwrap();
-        let status = answer.status();
-        let body = answer.into_body().collect().await.unwrap().to_bytes();
-        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        let (status, body) = self.call("GET", path, Value::Null).await;
-        assert_eq!(status, StatusCode::OK, "{path}: {body}");
-        body
-    }
-
-    /// Scans, waits for its end, and returns it.
-    async fn scan(&mut self) -> Value {
-        let (status, started) = self.call("POST", "/updates/scan", Value::Null).await;
-        assert_eq!(status, StatusCode::ACCEPTED, "{started}");
-        let id = &started["scan_id"];
-        loop {
-            let event = self.told.recv().await.unwrap();
-            let data: Value = serde_json::from_str(&event.data).unwrap();
-            if event.name == "update.scan_completed" && &data["scan_id"] == id {
-                return self.get(&format!("/updates/scan/{id}")).await;
-            }
-        }
-    }
-
-    /// What is listed of a container, whatever its state.
-    async fn found(&self, name: &str) -> Value {
-        let all = self.get("/updates?status=all").await;
-        let all = all["updates"].as_array().unwrap().clone();
-        let found = all.into_iter().find(|update| update["container_name"] == name);
-        found.unwrap_or_else(|| panic!("{name} is not listed"))
-    }
-
-    async fn alerts(&self) -> Vec<(i64, &'static str)> {
-        let found = self.store.read(|db| Rules.find(db, clock::now())).await.unwrap();
-        found.signals.iter().map(|one| (one.entity.id, one.severity.as_str())).collect()
-    }
-}
+use super::world::World;
+use crate::updates::sql;
 
 #[tokio::test]
 async fn an_unchanged_reference_costs_one_head_however_many_run_it() {
@@ -261,7 +51,7 @@ async fn tags_of_a_repository_are_listed_once_for_all_that_compare_them() {
     assert_eq!(world.fake.asked(), steady, "what the newest tag names is known");
     let found = world.found("c1").await;
     assert_eq!((&found["latest_tag"], &found["update_type"]), (&json!("1.2.0"), &json!("minor")));
-    assert_eq!(found["latest_digest"], json!(digest('3')));
+    assert_eq!(found["latest_digest"], json!(world.fake.digest('3')));
 }
 
 #[tokio::test]
@@ -292,7 +82,7 @@ async fn an_index_is_read_once_and_its_image_for_this_platform_decides() {
     world.scan().await;
     let found = world.found("c1").await;
     assert_eq!(found["update_type"], "digest_only", "{found}");
-    assert_eq!(found["latest_digest"], json!(digest('3')));
+    assert_eq!(found["latest_digest"], json!(world.fake.digest('3')));
 }
 
 #[tokio::test]
@@ -415,7 +205,7 @@ async fn pins_and_exclusions_survive_scans_and_recreates() {
     let id = world.found("c1").await["container_id"].as_str().unwrap().to_owned();
     let path = format!("/updates/pin/{id}");
     let (status, pin) = world.call("POST", &path, json!({"reason": "holiday"})).await;
-    assert_eq!((status, &pin["pinned_digest"]), (StatusCode::OK, &json!(digest('1'))));
+    assert_eq!((status, &pin["pinned_digest"]), (StatusCode::OK, &json!(world.fake.digest('1'))));
     world.run(1, "latest", &['0'], &[]).await;
     world.scan().await;
     let found = world.found("c1").await;
@@ -476,18 +266,44 @@ async fn wrong_requests_are_told_what_would_be_right() {
 
 #[tokio::test]
 async fn only_one_scan_runs_and_one_that_was_cut_has_failed() {
-    let world = World::new().await;
-    // Both ask before the first can end: it waits for the engine.
-    let (first, second) = tokio::join!(
-        world.call("POST", "/updates/scan", Value::Null),
-        world.call("POST", "/updates/scan", Value::Null),
-    );
-    let mut statuses = [first.0.as_u16(), second.0.as_u16()];
-    statuses.sort_unstable();
-    assert_eq!(statuses, [202, 409]);
+    let mut world = World::new().await;
+    world.run(1, "latest", &['1'], &[]).await;
+    let gate = world.fake.known.lock().unwrap().gate.clone();
+    let closed = gate.write().await;
+    let (first, _) = world.call("POST", "/updates/scan", Value::Null).await;
+    let (second, refusal) = world.call("POST", "/updates/scan", Value::Null).await;
+    assert_eq!((first, second), (StatusCode::ACCEPTED, StatusCode::CONFLICT), "{refusal}");
+    drop(closed);
+    world.ended().await;
+    world.scan().await;
 
     let now = clock::now();
     let id = world.store.write(move |tx| sql::begin_scan(tx, now)).await.unwrap();
     world.store.write(move |tx| sql::end_orphans(tx, now)).await.unwrap();
     assert_eq!(world.get(&format!("/updates/scan/{id}")).await["status"], "failed");
+}
+
+#[tokio::test]
+async fn whoever_asks_for_a_scan_and_goes_away_stops_nothing() {
+    let mut world = World::new().await;
+    world.call("POST", "/updates/scan", Value::Null).now_or_never();
+    world.ended().await;
+    world.scan().await;
+}
+
+#[tokio::test]
+async fn progress_comes_to_the_total() {
+    let mut world = World::new().await;
+    world.fake.tag("lab/app", "latest", '1');
+    world.run(1, "latest", &['1'], &[]).await;
+    world.run(2, "latest", &['1'], &[("enabled", "false")]).await;
+    let mut told = world.told.resubscribe();
+    world.scan().await;
+    let progress = loop {
+        let event = told.recv().await.unwrap();
+        if event.name == "update.scan_progress" {
+            break serde_json::from_str::<Value>(&event.data).unwrap();
+        }
+    };
+    assert_eq!((&progress["checked"], &progress["total"]), (&json!(2), &json!(2)));
 }

@@ -95,6 +95,28 @@ fn dates_are_compared_with_dates() {
 }
 
 #[test]
+fn numbers_that_count_something_else_are_not_crossed() {
+    check("202409", &["20240801", "202410"], Some("202410"));
+    check("20240901", &["20240901120000"], None);
+    check("2024-09-01", &["20240701.1.2", "20250701"], None);
+    check("1.2.3-1", &["1.2.3-20240901", "1.2.3-1234567", "1.2.3-2"], Some("1.2.3-2"));
+    check("1.2.3-20240901", &["1.2.4-9", "1.2.3-20241001"], Some("1.2.3-20241001"));
+    check("17.0.9_9-jre", &["17.0.10_7-jre", "17.0.11_9-jdk"], Some("17.0.10_7-jre"));
+    check("v0.108.0-b.55", &["v0.108.0-b.60", "v0.108.0-b.7"], Some("v0.108.0-b.60"));
+    assert!(Shape::parse("v0.108.0-b.55").unwrap().is_pre_release());
+    check("v0.107.0", &["v0.108.0-b.60"], None);
+}
+
+#[test]
+fn a_commit_behind_a_version_has_no_order() {
+    let tags = ["1.41.0.8994-f2c27da23", "1.40.0.8395-00aaaaaaa", "1.41.0.9000", "1.42.0.1-beta1"];
+    check("1.40.0.8395-c67dce28e", &tags, Some("1.41.0.8994-f2c27da23"));
+    let shape = Shape::parse("1.40.0.8395-c67a28e").unwrap();
+    assert_eq!((shape.form().as_str(), shape.is_pre_release()), ("N.N.N.N-COMMIT", false));
+    check("1.2.3-feedface", &["1.2.4-deadbeef"], None);
+}
+
+#[test]
 fn a_single_number_is_a_channel() {
     for channel in ["16", "v3", "16-alpine", "16-alpine3.20", "2022-latest"] {
         assert!(Shape::parse(channel).unwrap().is_channel(), "{channel}");

@@ -12,14 +12,17 @@ use super::read::Told;
 use super::row::{AlertRow, acknowledged_by, entity, row, shown_name};
 use crate::arguments::{Parameters, required_whole_number};
 use crate::budget::Json;
+use crate::caller::Caller;
 use crate::collector::{ClientError, Collector};
 use crate::error::{ToolError, explain_change};
 use crate::listed::ListedAlert;
 use crate::server::Gateway;
 use crate::time::show;
+use crate::tools::change::{before_a_change, require_extended_edition};
 use crate::untrusted::{quoted, text};
 
 const LENGTH_OF_A_CLIENT: usize = 64;
+const LENGTH_OF_A_PERSON: usize = 254;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -28,7 +31,7 @@ pub(crate) struct Named {
     #[serde(deserialize_with = "required_whole_number")]
     alert_id: i64,
     /// As list_alerts shows it.
-    #[serde(default)]
+    #[serde(default, alias = "source")]
     collector: Option<String>,
 }
 
@@ -58,11 +61,13 @@ impl Gateway {
         context: RequestContext<RoleServer>,
     ) -> Result<Json<Acknowledged>, ToolError> {
         let collector = self.collectors().only(collector.as_deref(), "list_alerts")?;
-        let (edition, before) = tokio::join!(collector.edition(), collector.alert(id));
-        if let Some(community) = edition.ok().filter(|edition| edition.edition == "community") {
-            return Err(ToolError::needs_extended_edition(&collector.name, &community));
-        }
-        let before = before.map_err(|error| not_found(&collector.name, id, &error))?;
+        let before = before_a_change(&collector, async {
+            let (edition, before) =
+                tokio::join!(require_extended_edition(&collector), collector.alert(id));
+            edition?;
+            before.map_err(|error| not_found(&collector.name, id, &error))
+        })
+        .await?;
         let by = caller(&context);
         match collector.acknowledge(id, by.clone()).await {
             Ok(alert) => {
@@ -84,9 +89,13 @@ impl Gateway {
     }
 }
 
-/// Who acknowledges: the client that calls, as it names itself. Without a session, clients before
+/// Who acknowledges: whoever was proven to call, else the client, as it names itself. Only what
+/// nobody has proven begins with `mcp`, so that no client can pass for a person. Without a session, clients before
 /// 2026-07-28 do so only in `initialize`, which is forgotten by then.
 fn caller(context: &RequestContext<RoleServer>) -> String {
+    if let Some(name) = Caller::of(context).and_then(Caller::name) {
+        return text(name, LENGTH_OF_A_PERSON);
+    }
     let has_session = context.extensions.get::<http::request::Parts>().is_none();
     let session = has_session.then(|| context.client_info()).flatten();
     let client = context.meta.client_info().or(session);

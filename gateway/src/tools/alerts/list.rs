@@ -99,7 +99,7 @@ impl Gateway {
         &self,
         Parameters(arguments): Parameters<ListAlerts>,
     ) -> Result<Json<AlertsAnswer>, ToolError> {
-        let now = clock::now();
+        let now = time::whole(clock::now());
         let (filter, limit) = (Filter::new(&arguments, now)?, paging::limit(arguments.limit)?);
         let after: Option<Key> =
             arguments.cursor.as_deref().map(|text| cursor::decode(text, &filter)).transpose()?;

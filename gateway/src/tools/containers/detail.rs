@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Parameters, whole_number};
 use crate::budget::{self, Json};
-use crate::error::ToolError;
+use crate::collector::ClientError;
+use crate::error::{ToolError, explain};
 use crate::listed::Listed;
 use crate::server::Gateway;
 use crate::time::show;
@@ -41,7 +42,7 @@ pub(crate) struct GetContainer {
     #[schemars(range(min = 0, max = 50))]
     transitions: Option<i64>,
     /// Which one, if several have it.
-    #[serde(default)]
+    #[serde(default, alias = "source")]
     collector: Option<String>,
 }
 
@@ -195,14 +196,11 @@ impl Gateway {
         );
         let detail = detail.map_err(|error| ToolError::from_client(&collector.name, &error))?;
         let missing = changes.as_ref().err().map(|error| {
-            format!(
-                "The state changes are missing: {}",
-                crate::error::explain(&collector.name, error)
-            )
+            format!("The state changes are missing: {}", explain(&collector.name, error))
         });
         let changes = changes.unwrap_or_default();
         let shown = usize::try_from(wanted).unwrap_or_default();
-        // A server without security insights has nothing to say about them.
+        let unknown = unknown_dangers(&collector.name, &insights);
         let insights = insights.ok().filter(|insights| insights.scanned);
         let security_insight_count = insights.as_ref().map(|insights| insights.count);
         let security_insights = insights.map(dangers).unwrap_or_default();
@@ -215,6 +213,7 @@ impl Gateway {
             problems_hint(detail.config_problems.len()),
             found.caveat(),
             missing,
+            unknown,
             (left_out > 0).then(|| {
                 format!("{left_out} of the state changes asked for were left out for their size.")
             }),
@@ -235,12 +234,32 @@ fn state_hint(detail: &ContainerDetail) -> Option<String> {
     let sentence = if detail.archived {
         "Archived: this container no longer exists in Docker."
     } else if detail.state == State::Unknown {
-        "State unknown: Docker cannot be asked right now, so this says nothing about the \
+        "State unknown: Docker cannot be asked right now, or the server's word for it is not \
+         known here, so this says nothing about the \
          container; get_health says more."
     } else {
         return None;
     };
     Some(sentence.to_owned())
+}
+
+/// Why nothing is said of its dangers. A server without security insights has nothing to say.
+fn unknown_dangers(
+    collector: &str,
+    insights: &Result<ContainerInsights, ClientError>,
+) -> Option<String> {
+    match insights {
+        Ok(insights) if insights.scanned => None,
+        Ok(_) => {
+            let sentence = "Its configuration could not be inspected, so nothing is known of its \
+                            dangers.";
+            Some(sentence.to_owned())
+        }
+        Err(ClientError::RouteMissing | ClientError::NotFound { .. }) => None,
+        Err(error) => {
+            Some(format!("The security insights are missing: {}", explain(collector, error)))
+        }
+    }
 }
 
 /// The worst first, as many as fit.

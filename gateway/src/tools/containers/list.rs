@@ -45,6 +45,7 @@ pub(crate) struct ListContainers {
     /// `next_cursor` of the page before, filters unchanged.
     cursor: Option<String>,
     /// Only this one of several.
+    #[serde(alias = "source")]
     collector: Option<String>,
 }
 
@@ -262,7 +263,10 @@ fn page(
     let hint = hint([
         (summary.unknown() > 0).then(|| {
             let containers = counted(summary.unknown(), "container");
-            format!("State unknown for {containers}: Docker cannot be asked; see get_health.")
+            format!(
+                "State unknown for {containers}: Docker cannot be asked, or the server's word for \
+                 it is not known here; see get_health."
+            )
         }),
         page.rest,
         (listing.total == 0).then(|| {

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Parameters, whole_number};
+use crate::as_of;
 use crate::budget::{self, Json};
 use crate::collector::ClientError;
 use crate::error::ToolError;
@@ -49,7 +50,7 @@ pub(crate) struct GetContainerLogs {
     #[serde(default)]
     grep: Option<String>,
     /// Which one, if several have it.
-    #[serde(default)]
+    #[serde(default, alias = "source")]
     collector: Option<String>,
 }
 
@@ -95,7 +96,9 @@ impl Gateway {
         }
         let pattern = arguments.grep.as_deref().map(pattern).transpose()?;
         let query = query(&arguments, wanted, clock::now())?;
-        let found = self.resolve(&arguments.container_id, arguments.collector.as_deref()).await?;
+        // Of what is kept only the name is found; the lines are read now.
+        let found = self.resolve(&arguments.container_id, arguments.collector.as_deref());
+        let found = as_of::watched(found).await?;
         let answer = found.collector.logs(found.id, &query).await;
         let logs = answer.map_err(|error| refused(&found.collector.name, &error))?;
         let container = match &found.listed {

@@ -54,7 +54,7 @@ pub(crate) struct GetEndpointHistory {
     #[serde(default)]
     failures_only: Option<bool>,
     /// Which one, if several have this id.
-    #[serde(default)]
+    #[serde(default, alias = "source")]
     collector: Option<String>,
 }
 
@@ -172,7 +172,7 @@ impl Gateway {
         &self,
         Parameters(arguments): Parameters<GetEndpointHistory>,
     ) -> Result<Json<EndpointHistory>, ToolError> {
-        let asked = Asked::new(&arguments, clock::now())?;
+        let asked = Asked::new(&arguments, time::whole(clock::now()))?;
         let end = Instant::now() + DEADLINE;
         let (collector, endpoint, silent) =
             self.endpoint(arguments.endpoint_id, arguments.collector.as_deref()).await?;

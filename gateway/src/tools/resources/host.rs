@@ -31,6 +31,7 @@ const HOSTS: usize = 8 * 1024;
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct GetResources {
     /// All of one host; without it, several are told in short.
+    #[serde(alias = "source")]
     collector: Option<String>,
 }
 

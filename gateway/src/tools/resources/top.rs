@@ -36,7 +36,7 @@ pub(crate) struct GetTopConsumers {
     #[schemars(range(min = 1, max = 20))]
     limit: Option<i64>,
     /// Only this one of several.
-    #[serde(default)]
+    #[serde(default, alias = "source")]
     collector: Option<String>,
 }
 

@@ -1,5 +1,7 @@
 //! `create_incident` and `update_incident`.
 
+use std::collections::BTreeMap;
+
 use maintenant_api::status::{
     Incident, IncidentInput, IncidentQuery, IncidentSeverity, IncidentStatus, IncidentUpdateInput,
 };
@@ -8,20 +10,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::components::{self, names_or_ids};
-use super::{
-    DRY_RUN, before_a_change, link, message, refused, require_extended_edition, shown, title,
-};
+use super::components::{self, Wanted, names_or_ids};
+use super::{link, message, outcome, refused, shown, title};
 use crate::arguments::{Parameters, required_whole_number};
 use crate::budget::Json;
 use crate::collector::Collector;
 use crate::error::ToolError;
 use crate::server::Gateway;
 use crate::time::show;
+use crate::tools::change::{before_a_change, require_extended_edition};
 use crate::tools::paging::word;
 use crate::untrusted::{name, quoted};
 
 const STATUSES: [&str; 4] = ["investigating", "identified", "monitoring", "resolved"];
+const OPEN: [IncidentStatus; 3] =
+    [IncidentStatus::Investigating, IncidentStatus::Identified, IncidentStatus::Monitoring];
 const SEVERITIES: [&str; 3] = ["minor", "major", "critical"];
 /// Incidents a server lists at once, and how many lists are read to find one.
 const PAGE: usize = 100;
@@ -45,12 +48,13 @@ pub(crate) struct CreateIncident {
     severity: Option<String>,
     /// Names or ids of those it affects.
     #[serde(default, deserialize_with = "names_or_ids")]
-    components: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    components: Vec<Wanted>,
     /// Check and show it only.
     #[serde(default)]
     dry_run: Option<bool>,
     /// Whose status page.
-    #[serde(default)]
+    #[serde(default, alias = "source")]
     collector: Option<String>,
 }
 
@@ -69,7 +73,7 @@ pub(crate) struct UpdateIncident {
     #[serde(default)]
     dry_run: Option<bool>,
     /// Whose status page.
-    #[serde(default)]
+    #[serde(default, alias = "source")]
     collector: Option<String>,
 }
 
@@ -143,9 +147,10 @@ impl Gateway {
             components: components.names,
             created_at: None,
         };
+        let is_hidden = components.are_hidden;
         let dry_run = (asked.dry_run == Some(true)).then_some(true);
         let (said, url) = if dry_run.is_some() {
-            (format!("{DRY_RUN} published."), None)
+            (outcome("It", "published", true, is_hidden), None)
         } else {
             let incident = IncidentInput {
                 title: Some(title),
@@ -156,9 +161,21 @@ impl Gateway {
             };
             let created = collector.create_incident(&incident).await;
             let created = created.map_err(|error| refused(&collector, &error))?;
+            let what = format!("Incident {}", created.id);
+            let mut said = outcome(&what, "published", false, is_hidden);
+            if created.status == IncidentStatus::Resolved && created.resolved_at.is_none() {
+                said.push_str(
+                    " The server does not count it as ended: send update_incident with `resolved`.",
+                );
+            }
             row.id = Some(created.id);
+            row.severity = created.severity.as_str();
+            row.status = created.status.as_str();
+            if !created.components.is_empty() {
+                row.components = components::names(&created.components);
+            }
             row.created_at = Some(show(created.created_at));
-            (format!("Incident {} is published.", created.id), created.url)
+            (said, created.url)
         };
         Ok(Json(IncidentAnswer {
             message: said,
@@ -186,9 +203,12 @@ impl Gateway {
         let message = message(&asked.message)?;
         let (id, status) = (asked.incident_id, status(&asked.status)?);
         let collector = self.collectors().where_to(asked.collector.as_deref())?;
-        let before = before_a_change(&collector, async {
+        let (before, is_hidden) = before_a_change(&collector, async {
             require_extended_edition(&collector).await?;
-            find(&collector, id).await
+            let before = find(&collector, id).await?;
+            let ids: Vec<i64> = before.components.iter().map(|one| one.id).collect();
+            let is_hidden = components::are_hidden(&collector, &ids).await?;
+            Ok((before, is_hidden))
         })
         .await?;
         let mut row = IncidentRow {
@@ -199,31 +219,31 @@ impl Gateway {
             previous_status: Some(before.status.as_str()),
             message: shown(&message),
             update_id: None,
-            components: before.components.iter().map(|one| name(&one.name)).collect(),
+            components: components::names(&before.components),
             created_at: None,
         };
         let (from, to) = (before.status.as_str(), status.as_str());
         let change = if from == to {
-            format!("Incident {id} stays {to}")
+            format!("Incident {id} stays {to}.")
         } else {
-            format!("Incident {id} goes from {from} to {to}")
+            format!("Incident {id} goes from {from} to {to}.")
         };
+        let window = of_its_window(&before, status);
         let dry_run = (asked.dry_run == Some(true)).then_some(true);
-        let said = if dry_run.is_some() {
-            format!("{DRY_RUN} added. {change}.")
-        } else {
+        if dry_run.is_none() {
             let update = IncidentUpdateInput {
                 status: Some(status.as_str().to_owned()),
                 message: Some(message),
             };
             let created = collector.update_incident(id, &update).await;
             let created = created.map_err(|error| refused(&collector, &error))?;
+            row.status = created.status.as_str();
             row.update_id = Some(created.id);
             row.created_at = Some(show(created.created_at));
-            format!("The update is published. {change}.")
-        };
+        }
+        let said = outcome("The update", "published", dry_run.is_some(), is_hidden);
         Ok(Json(IncidentAnswer {
-            message: said,
+            message: format!("{said} {change}{window}"),
             incident: row,
             link: link(&collector, before.url.as_deref()),
             dry_run,
@@ -237,36 +257,111 @@ fn status(given: &str) -> Result<IncidentStatus, ToolError> {
     Ok(status.unwrap_or_default())
 }
 
+/// What the end of an incident does to the maintenance it tells of. Our collector ends that too; it
+/// is the one that says where the incident is read.
+fn of_its_window(before: &Incident, status: IncidentStatus) -> &'static str {
+    let ends = status == IncidentStatus::Resolved && before.status != status;
+    match (before.is_maintenance && ends, &before.url) {
+        (false, _) => "",
+        (true, Some(_)) => " It tells of a maintenance window, which ends with it.",
+        (true, None) => " It tells of a maintenance window, which goes on until its end.",
+    }
+}
+
 /// The incident to be changed, as it is before; no route answers for a single one.
 async fn find(collector: &Collector, id: i64) -> Result<Incident, ToolError> {
-    let mut read: Vec<Incident> = Vec::new();
+    let mut search = Search { collector, id, read: BTreeMap::new(), total: 0, count: 0, newest: 0 };
     for page in 0..PAGES {
+        if let Some(found) = search.read(None, page).await? {
+            return Ok(found);
+        }
+        if search.count < PAGE {
+            break;
+        }
+    }
+    search.newest = search.read.len();
+    if search.left() > 0 {
+        for status in OPEN {
+            if let Some(found) = search.read(Some(status), 0).await? {
+                return Ok(found);
+            }
+        }
+    }
+    // One that changed meanwhile went from a page not yet read to the first.
+    match search.read(None, 0).await? {
+        Some(found) => Ok(found),
+        None => Err(search.unknown()),
+    }
+}
+
+/// What was read in search of an incident.
+struct Search<'a> {
+    collector: &'a Collector,
+    id: i64,
+    /// By id.
+    read: BTreeMap<i64, Incident>,
+    /// How many there are.
+    total: i64,
+    /// In the last list.
+    count: usize,
+    /// Read of all, what changed last first.
+    newest: usize,
+}
+
+impl Search<'_> {
+    /// Reads one list, what changed last first; the incident, if it is in it.
+    async fn read(
+        &mut self,
+        status: Option<IncidentStatus>,
+        page: usize,
+    ) -> Result<Option<Incident>, ToolError> {
         let query = IncidentQuery {
+            status: status.map(|status| status.as_str().to_owned()),
             limit: Some(PAGE.to_string()),
             offset: (page > 0).then(|| (page.saturating_mul(PAGE)).to_string()),
             ..IncidentQuery::default()
         };
-        let list = collector.incidents(&query).await;
-        let list = list.map_err(|error| ToolError::from_client(&collector.name, &error))?;
-        let count = list.incidents.len();
-        for incident in list.incidents {
-            if incident.id == id {
-                return Ok(incident);
-            }
-            read.push(incident);
+        let list = self.collector.incidents(&query).await;
+        let list = list.map_err(|error| ToolError::from_client(&self.collector.name, &error))?;
+        if status.is_none() {
+            self.total = list.total;
         }
-        if count < PAGE {
-            break;
-        }
+        self.count = list.incidents.len();
+        self.read.extend(list.incidents.into_iter().map(|incident| (incident.id, incident)));
+        Ok(self.read.remove(&self.id))
     }
-    Err(unknown(collector, id, &read))
+
+    /// How many were not read.
+    fn left(&self) -> usize {
+        usize::try_from(self.total).unwrap_or_default().saturating_sub(self.read.len())
+    }
+
+    /// No tool lists incidents, so the sentence names those that are not over.
+    fn unknown(&self) -> ToolError {
+        let (id, collector) = (self.id, &self.collector.name);
+        let fault = if self.left() > 0 {
+            format!(
+                "Incident {id} on the status page of collector `{collector}` is not open, and not \
+                 among the {} that changed last (of {}).",
+                self.newest, self.total
+            )
+        } else {
+            format!(
+                "There is no incident with id {id} on the status page of collector `{collector}`."
+            )
+        };
+        let open = open_ones(self.read.values().rev());
+        ToolError::new(format!("{fault} {open}; nothing was changed."))
+    }
 }
 
-/// No tool lists incidents, so the sentence names those that are not over.
-fn unknown(collector: &Collector, id: i64, known: &[Incident]) -> ToolError {
-    let open = known.iter().filter(|incident| incident.status != IncidentStatus::Resolved);
-    let count = open.clone().count();
+/// The newest of those that are not over, in words.
+fn open_ones<'a>(known: impl Iterator<Item = &'a Incident>) -> String {
+    let open: Vec<_> =
+        known.filter(|incident| incident.status != IncidentStatus::Resolved).collect();
+    let count = open.len();
     let mut open: Vec<String> = open
+        .into_iter()
         .take(NAMED)
         .map(|incident| {
             let (id, status) = (incident.id, incident.status.as_str());
@@ -276,13 +371,8 @@ fn unknown(collector: &Collector, id: i64, known: &[Incident]) -> ToolError {
     if count > open.len() {
         open.push(format!("{} more", count.saturating_sub(open.len())));
     }
-    let open = match open.as_slice() {
+    match open.as_slice() {
         [] => "No incident is open".to_owned(),
         open => format!("Open are: {}", open.join(", ")),
-    };
-    ToolError::new(format!(
-        "There is no incident with id {id} on the status page of collector `{}`. {open}; nothing \
-         was changed.",
-        collector.name
-    ))
+    }
 }

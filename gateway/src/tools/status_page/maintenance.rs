@@ -8,15 +8,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::components::{self, names_or_ids};
-use super::{
-    DRY_RUN, before_a_change, link, message, refused, require_extended_edition, shown, title,
-};
+use super::components::{self, Wanted, names_or_ids};
+use super::{link, message, outcome, refused, shown, title};
 use crate::arguments::Parameters;
 use crate::budget::Json;
 use crate::error::ToolError;
 use crate::server::Gateway;
 use crate::time::{length, show};
+use crate::tools::change::{before_a_change, require_extended_edition};
 use crate::untrusted::{name, quoted};
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -33,12 +32,13 @@ pub(crate) struct CreateMaintenance {
     message: Option<String>,
     /// Names or ids of those it affects.
     #[serde(default, deserialize_with = "names_or_ids")]
-    components: Vec<String>,
+    #[schemars(with = "Vec<String>")]
+    components: Vec<Wanted>,
     /// Check and show it only.
     #[serde(default)]
     dry_run: Option<bool>,
     /// Whose status page.
-    #[serde(default)]
+    #[serde(default, alias = "source")]
     collector: Option<String>,
 }
 
@@ -71,7 +71,7 @@ struct MaintenanceRow {
 
 #[tool_router(router = maintenance, vis = "pub(in crate::tools)")]
 impl Gateway {
-    /// Announces maintenance on the public status page: from start_time to end_time its components are shown as under maintenance and raise no alerts. Do it only when asked to; dry_run shows it first. Needs the extended edition.
+    /// Announces maintenance on the public status page: from start_time to end_time its components are shown as under maintenance; our collector also keeps their alerts quiet. Do it only when asked to; dry_run shows it first. Needs the extended edition.
     #[tool(
         title = "Create maintenance",
         annotations(
@@ -101,7 +101,7 @@ impl Gateway {
             message: message.as_deref().map(shown).unwrap_or_default(),
             starts_at: show(start),
             ends_at: show(end),
-            duration: length(end.as_second().saturating_sub(start.as_second())),
+            duration: lasting(start, end),
             components: components.names,
             created_at: None,
         };
@@ -110,14 +110,15 @@ impl Gateway {
         } else {
             format!("It starts in {}.", length(start.as_second().saturating_sub(now.as_second())))
         };
-        let without = if row.components.is_empty() {
+        let mut alerts = if components.ids.is_empty() {
             " It names no component, so nothing is kept quiet."
         } else {
             ""
         };
+        let is_hidden = components.are_hidden;
         let dry_run = (asked.dry_run == Some(true)).then_some(true);
         let (said, url) = if dry_run.is_some() {
-            (format!("{DRY_RUN} announced."), None)
+            (outcome("It", "announced", true, is_hidden), None)
         } else {
             let window = MaintenanceInput {
                 title: Some(title),
@@ -128,18 +129,33 @@ impl Gateway {
             };
             let created = collector.create_maintenance(&window).await;
             let created = created.map_err(|error| refused(&collector, &error))?;
+            // Our collector alone says where it is read, and keeps alerts quiet.
+            if created.url.is_none() && alerts.is_empty() {
+                alerts = " This server only shows it: alerts are raised as always.";
+            }
             row.id = Some(created.id);
+            row.starts_at = show(created.starts_at);
+            row.ends_at = show(created.ends_at);
+            row.duration = lasting(created.starts_at, created.ends_at);
+            if !created.components.is_empty() {
+                row.components = components::names(&created.components);
+            }
             row.created_at = Some(show(created.created_at));
-            (format!("Maintenance {} is announced.", created.id), created.url)
+            let what = format!("Maintenance {}", created.id);
+            (outcome(&what, "announced", false, is_hidden), created.url)
         };
         Ok(Json(MaintenanceAnswer {
-            message: format!("{said} {starts}{without}"),
+            message: format!("{said} {starts}{alerts}"),
             maintenance: row,
             link: link(&collector, url.as_deref()),
             dry_run,
             collector: self.name_of(&collector),
         }))
     }
+}
+
+fn lasting(start: Timestamp, end: Timestamp) -> String {
+    length(end.as_second().saturating_sub(start.as_second()))
 }
 
 #[derive(Debug)]

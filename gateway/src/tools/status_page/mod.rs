@@ -7,11 +7,12 @@ mod components;
 mod incidents;
 mod maintenance;
 
+use maintenant_serve::settings::is_loopback;
+use reqwest::Url;
 use rmcp::handler::server::tool::ToolRouter;
 
 use crate::collector::{ClientError, Collector};
-use crate::collectors::DEADLINE;
-use crate::error::{ToolError, explain, explain_change};
+use crate::error::{ToolError, explain_change};
 use crate::server::Gateway;
 use crate::untrusted;
 
@@ -42,12 +43,12 @@ fn title(given: &str) -> Result<String, ToolError> {
 
 /// Any number of lines.
 fn message(given: &str) -> Result<String, ToolError> {
-    written("message", given, MESSAGE, &['\n', '\t', '\r'])
+    written("message", given, MESSAGE, &['\n', '\t'])
 }
 
-/// A text as it is sent: trimmed, and as servers take it.
+/// A text as it is sent: trimmed, with the line ends that servers count once.
 fn written(argument: &str, given: &str, most: usize, but: &[char]) -> Result<String, ToolError> {
-    let text = given.trim();
+    let text = given.trim().replace("\r\n", "\n");
     let count = text.chars().count();
     let fault = if count == 0 {
         "it is empty; say what is to be published".to_owned()
@@ -57,33 +58,9 @@ fn written(argument: &str, given: &str, most: usize, but: &[char]) -> Result<Str
         let lines = if but.is_empty() { "one line of plain text" } else { "plain text" };
         format!("it has control characters; give {lines}")
     } else {
-        return Ok(text.to_owned());
+        return Ok(text);
     };
     Err(ToolError::bad_argument(argument, &fault))
-}
-
-/// Refuses collectors of the community edition. A server that has no editions is not
-/// second-guessed.
-async fn require_extended_edition(collector: &Collector) -> Result<(), ToolError> {
-    match collector.edition().await {
-        Ok(edition) if edition.edition == "community" => {
-            Err(ToolError::needs_extended_edition(&collector.name, &edition))
-        }
-        Ok(_) | Err(ClientError::RouteMissing | ClientError::NotFound { .. }) => Ok(()),
-        Err(error) => Err(ToolError::from_client(&collector.name, &error)),
-    }
-}
-
-/// What is asked before a change shares one span of time, so that the change itself is never what a
-/// call gives up on without saying so.
-async fn before_a_change<T>(
-    collector: &Collector,
-    questions: impl Future<Output = Result<T, ToolError>>,
-) -> Result<T, ToolError> {
-    tokio::time::timeout(DEADLINE, questions).await.unwrap_or_else(|_| {
-        let why = explain(&collector.name, &ClientError::Timeout);
-        Err(ToolError::new(format!("{why} Nothing was changed.")))
-    })
 }
 
 /// Why an announcement was not made, or that nobody knows whether it was.
@@ -92,15 +69,32 @@ fn refused(collector: &Collector, error: &ClientError) -> ToolError {
     ToolError::new(explain_change(&collector.name, error, &page))
 }
 
-/// How a call that changes nothing begins what it says.
-const DRY_RUN: &str = "Dry run, nothing was changed. All is well; without dry_run this would be";
+/// What became of it, `done` such as `published`, or what a dry run says would.
+fn outcome(what: &str, done: &str, is_dry_run: bool, is_hidden: bool) -> String {
+    let begin = if is_dry_run {
+        "Dry run, nothing was changed. All is well; without dry_run this would be".to_owned()
+    } else {
+        format!("{what} is")
+    };
+    if is_hidden {
+        format!(
+            "{begin} stored, but all its components are hidden: the page does not show it and \
+             nobody is told."
+        )
+    } else {
+        format!("{begin} {done}.")
+    }
+}
 
-/// Where it is read: as the server says, with its place on the page, or its status page.
+/// Where it is read: as the server says, or where we know its page to be, and its place on it.
 fn link(collector: &Collector, said: Option<&str>) -> String {
     let is_address = |said: &&str| ["http://", "https://", "/"].iter().any(|s| said.starts_with(s));
     let Some(said) = said.filter(is_address) else { return collector.status_page() };
     let (page, place) = said.split_once('#').unwrap_or((said, ""));
-    let page = untrusted::address(page);
+    // A server that was not told its own address says localhost, which is another machine here.
+    let host = Url::parse(page).ok().and_then(|page| page.host_str().map(str::to_owned));
+    let is_usable = host.is_some_and(|host| !is_loopback(&host) || collector.is_at_loopback());
+    let page = if is_usable { untrusted::address(page) } else { collector.status_page() };
     let is_plain = place.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     if place.is_empty() || place.len() > LENGTH_OF_A_PLACE || !is_plain {
         return page;
@@ -118,25 +112,16 @@ mod tests {
     use super::*;
     use crate::config::{CollectorSettings, Target};
 
-    #[tokio::test(start_paused = true)]
-    async fn questions_before_a_change_end_in_time_for_it() {
-        let target = Target::Unix("/nowhere".into());
-        let settings = CollectorSettings::default();
-        let collector = Collector::new("prod".to_owned(), target, &settings).unwrap();
-        let started = tokio::time::Instant::now();
-        let error = before_a_change::<()>(&collector, std::future::pending()).await.unwrap_err();
-        assert_eq!(started.elapsed(), DEADLINE);
-        let error = error.to_string();
-        assert!(error.contains("did not answer in time") && error.contains("Nothing was changed"));
-    }
-
     #[test]
     fn a_link_leads_to_a_page_and_a_place_on_it() {
-        let check = |said: Option<&str>, expected: &str| {
-            let target = Target::Http("http://prod.example.org:8081/m/".parse().unwrap());
+        let at = |target: Target, said: Option<&str>, expected: &str| {
             let settings = CollectorSettings::default();
             let collector = Collector::new("prod".to_owned(), target, &settings).unwrap();
             assert_eq!(link(&collector, said), expected, "{said:?}");
+        };
+        let check = |said: Option<&str>, expected: &str| {
+            let url = "http://prod.example.org:8081/m/".parse().unwrap();
+            at(Target::Http(url), said, expected);
         };
         let own = "http://prod.example.org:8081/m/status/";
         check(None, own);
@@ -145,6 +130,32 @@ mod tests {
         check(Some("https://s.example.org/#incident-5"), "https://s.example.org/#incident-5");
         check(Some("https://a:b@s.example.org/x?key=y"), "https://s.example.org/x?key=[redacted]");
         check(Some("https://s.example.org/#a b"), "https://s.example.org/");
-        check(Some("/status/#incident-5"), "/status/#incident-5");
+        // Nowhere but on the server's own machine.
+        let place = "http://prod.example.org:8081/m/status/#incident-5";
+        for said in ["http://localhost:8080", "http://127.0.0.1", "https://[::1]:8080", "", "//"] {
+            check(Some(&format!("{said}/status/#incident-5")), place);
+        }
+        let local = "http://localhost:8080/status/#incident-5";
+        at(Target::Http("http://127.0.0.1:8080".parse().unwrap()), Some(local), local);
+        at(Target::Unix("/run/m.sock".into()), Some(local), "/status/#incident-5");
+        let public = "https://s.example.org/status/#incident-5";
+        at(Target::Unix("/run/m.sock".into()), Some(public), public);
+    }
+
+    #[test]
+    fn lines_end_in_one_way_and_count_once() {
+        let check = |given: &str, expected: Result<&str, &str>| match (message(given), expected) {
+            (Ok(text), Ok(expected)) => assert_eq!(text, expected),
+            (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+            (got, expected) => panic!("{given:?}: {got:?}, expected {expected:?}"),
+        };
+        check(" a\r\n\tb\nc\r\n", Ok("a\n\tb\nc"));
+        check("a\rb", Err("control characters"));
+        check("a\r\r\nb", Err("control characters"));
+        let lines = |end: &str| format!("{}x", format!("x{end}").repeat(2499));
+        check(&lines("\r\n"), Ok(&lines("\n")));
+        let long = "x\r\n".repeat(2500) + "xx";
+        check(&long, Err("it has 5002 characters"));
+        assert!(title("a\r\nb").is_err());
     }
 }

@@ -9,7 +9,10 @@ use crate::error::explain;
 use crate::untrusted::{self, name};
 
 /// A command that is longer is not shown: a part of one does something else.
-const LONGEST: usize = 2000;
+const LONGEST: usize = 4000;
+const TOO_LONG: &str = "is too long to be shown whole";
+const ALTERED: &str = "holds a secret or characters that are not shown; the server's own page has it \
+                       whole";
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Commands {
@@ -19,6 +22,9 @@ pub(super) struct Commands {
     update: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     roll_back: Option<String>,
+    /// Which of them is not shown, and why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<String>,
     /// Labels that choose among the tags.
     #[serde(skip_serializing_if = "Option::is_none")]
     tag_include: Option<String>,
@@ -53,30 +59,39 @@ fn is_id(id: &str) -> bool {
 }
 
 fn shown(detail: &UpdateDetail) -> Result<Commands, Option<String>> {
-    let (update, too_long) = command(detail.update_command.as_deref());
-    let (roll_back, also) = command(detail.rollback_command.as_deref());
+    let update = command(detail.update_command.as_deref());
+    let roll_back = command(detail.rollback_command.as_deref());
+    let why = [("update", &update), ("roll_back", &roll_back)].into_iter().filter_map(
+        |(name, command)| Some(format!("The command {name} {}.", command.as_ref().err()?)),
+    );
+    let why = why.collect::<Vec<_>>().join(" ");
+    let left_out = (!why.is_empty()).then_some(why);
+    let (update, roll_back) = (update.ok().flatten(), roll_back.ok().flatten());
     if update.is_none() && roll_back.is_none() {
-        let why = "The commands of this update are too long to be shown whole.".to_owned();
-        return Err((too_long || also).then_some(why));
+        return Err(left_out);
     }
     let label = |said: &Option<String>| said.as_deref().filter(|label| !label.is_empty()).map(name);
     Ok(Commands {
         note: NOTE,
         update,
         roll_back,
+        left_out,
         tag_include: label(&detail.tag_include),
         tag_exclude: label(&detail.tag_exclude),
     })
 }
 
-/// Line by line, made safe; and whether it was left out for its length.
-fn command(said: Option<&str>) -> (Option<String>, bool) {
-    let Some(said) = said.filter(|said| !said.trim().is_empty()) else { return (None, false) };
+/// As it was said, or why it is not shown: a command that was changed does something else.
+fn command(said: Option<&str>) -> Result<Option<String>, &'static str> {
+    let Some(said) = said.filter(|said| !said.trim().is_empty()) else { return Ok(None) };
     if said.chars().count() > LONGEST {
-        return (None, true);
+        return Err(TOO_LONG);
     }
     let lines: Vec<String> = said.lines().map(str::to_owned).collect();
-    (Some(untrusted::lines(&lines).0.join("\n")), false)
+    if untrusted::lines(&lines).0 != lines {
+        return Err(ALTERED);
+    }
+    Ok(Some(lines.join("\n")))
 }
 
 #[cfg(test)]
@@ -95,38 +110,45 @@ mod tests {
 
     #[test]
     fn a_command_is_whole_or_absent() {
-        assert_eq!(command(None), (None, false));
-        assert_eq!(command(Some(" \n")), (None, false));
-        let two = "cd '/srv/shop' \\\n  && docker\u{202e} compose up";
-        let shown = "cd '/srv/shop' \\\n  && docker\\u{202e} compose up";
-        assert_eq!(command(Some(two)), (Some(shown.to_owned()), false));
-        assert_eq!(command(Some(&"x".repeat(2001))), (None, true));
+        assert_eq!(command(None), Ok(None));
+        assert_eq!(command(Some(" \n")), Ok(None));
+        let two = "cd '/srv/shop' \\\n  && docker compose up";
+        assert_eq!(command(Some(two)), Ok(Some(two.to_owned())));
+        assert_eq!(command(Some(&"x".repeat(4001))), Err(TOO_LONG));
+        for altered in [
+            "docker\u{202e} compose up",
+            "docker \u{1b}[2Jcompose up",
+            "cd /srv/token=abc123def && docker compose up",
+            "docker run -e DB_PASSWORD=hunter2 postgres",
+        ] {
+            assert_eq!(command(Some(altered)), Err(ALTERED), "{altered:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_is_left_out_beside_another_is_named() {
+        let detail = |update: &str, roll_back: &str| UpdateDetail {
+            update_command: Some(update.to_owned()),
+            rollback_command: Some(roll_back.to_owned()),
+            ..UpdateDetail::default()
+        };
+        let long = "x".repeat(4001);
+        let one = shown(&detail("docker pull x", &long)).unwrap();
+        assert_eq!(one.update.as_deref(), Some("docker pull x"));
+        let why = "The command roll_back is too long to be shown whole.";
+        assert_eq!(one.left_out.as_deref(), Some(why));
+        let none = shown(&detail("docker\u{202e} pull x", &long)).unwrap_err().unwrap();
+        assert!(none.starts_with("The command update holds a secret"), "{none}");
+        assert!(none.ends_with(why), "{none}");
+        assert!(shown(&detail("docker pull x", "")).unwrap().left_out.is_none());
     }
 
     /// Redaction must not take apart what is to be run.
     #[test]
     fn commands_as_collectors_write_them_stay_as_they_are() {
-        let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
-        let compose = format!(
-            "cd -- /srv/shop &&\n\
-             sed -i -E 's#^([[:space:]]*image:[[:space:]]*[\"'\\'']?)ghcr\\.io/a/b:1\\.2\
-             ([\"'\\'']?[[:space:]]*(\\#.*)?)$#\\1ghcr.io/a/b:1.2@{digest}\\2#' compose.yaml &&\n\
-             docker compose -p shop pull api &&\ndocker compose -p shop up -d --no-deps api"
-        );
-        let standalone = format!(
-            "docker pull nginx:1.27@{digest} &&\n\
-             docker inspect web | jq --arg image nginx:1.28 --argjson old \"$(docker image inspect \
-             --format '{{{{json .Config}}}}' \"$(docker inspect --format '{{{{.Image}}}}' web)\")\" \
-             '.[0] as $c | ($c.Config | with_entries(select(.value != $old[.key])) \
-             | .Env = (($c.Config.Env // []) - ($old.Env // [])))' >container.json &&\n\
-             docker stop web && docker rename web web-before &&\n\
-             curl -sS --fail --unix-socket /var/run/docker.sock -H 'Content-Type: \
-             application/json' --data @container.json \
-             'http://localhost/containers/create?name=web' &&\n\
-             docker start web && docker rm web-before"
-        );
-        for said in [compose, standalone] {
-            assert_eq!(command(Some(&said)), (Some(said.clone()), false));
+        for said in [include_str!("commands/compose.sh"), include_str!("commands/container.sh")] {
+            let said = said.trim_end();
+            assert_eq!(command(Some(said)), Ok(Some(said.to_owned())));
         }
     }
 }

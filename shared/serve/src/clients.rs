@@ -1,14 +1,16 @@
 //! Who asks on a public route, and how often they may. The tables are bounded.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
-use ipnet::IpNet;
-use maintenant_serve::guard::Peer;
+pub use ipnet::IpNet;
 use tokio::time::Instant;
+
+use crate::guard::Peer;
 
 /// Clients remembered by one limit. One that has used nothing lately is forgotten first.
 const CLIENTS: usize = 16_384;
@@ -76,35 +78,6 @@ pub struct Limit {
     pub per_second: u32,
 }
 
-/// How often pings are taken.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Of one heartbeat.
-    pub heartbeat: Limit,
-    /// Of one client, whatever it pings.
-    pub client: Limit,
-    /// Of one client, to addresses that do not exist.
-    pub unknown: Limit,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            heartbeat: Limit { burst: 60, per_second: 2 },
-            client: Limit { burst: 2_000, per_second: 1_000 },
-            unknown: Limit { burst: 20, per_second: 1 },
-        }
-    }
-}
-
-impl Limits {
-    /// For measurements.
-    pub const NONE: Self = {
-        let none = Limit { burst: u32::MAX, per_second: 1_000_000_000 };
-        Self { heartbeat: none, client: none, unknown: none }
-    };
-}
-
 /// A bucket that empties evenly: it holds when it will be empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Bucket(Option<Instant>);
@@ -142,6 +115,13 @@ impl Buckets {
         self.take_every(client, limit.burst, Duration::from_secs(1) / limit.per_second.max(1), now)
     }
 
+    /// How long to wait until the client may take one; nothing is taken.
+    pub fn wait(&self, client: Client, limit: Limit, now: Instant) -> Option<Duration> {
+        let buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // A copy takes it.
+        buckets.get(&client.key())?.clone().take(limit, now).err()
+    }
+
     /// As [`Buckets::take`], where one comes free after each `step`.
     pub fn take_every(
         &self,
@@ -160,6 +140,43 @@ impl Buckets {
             }
         }
         buckets.entry(key).or_default().take_every(burst, step, now)
+    }
+}
+
+/// What each client holds open. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Seats(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// A seat of a client until it is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    seats: Seats,
+    key: IpAddr,
+}
+
+impl Seats {
+    /// One more for the client, who has at most so many at once.
+    pub fn take(&self, client: Client, most: usize) -> Option<Seat> {
+        let key = client.key();
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(key).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Seat { seats: self.clone(), key })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut held = self.seats.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut count) = held.entry(self.key) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 
@@ -242,5 +259,20 @@ mod tests {
             let _ = buckets.take(Client::Address(IpAddr::V4(number.into())), limit, Instant::now());
         }
         assert!(buckets.0.lock().unwrap().len() <= CLIENTS);
+    }
+
+    #[test]
+    fn a_client_has_so_many_seats_and_gets_back_what_it_leaves() {
+        let seats = Seats::default();
+        let take = |text: &str| seats.take(Client::Address(text.parse().unwrap()), 2);
+        let first = take("192.0.2.1").unwrap();
+        let second = take("192.0.2.1").unwrap();
+        assert!(take("192.0.2.1").is_none());
+        let other = take("192.0.2.2").unwrap();
+        drop(first);
+        let third = take("192.0.2.1").unwrap();
+        assert!(take("192.0.2.1").is_none());
+        drop((second, third, other));
+        assert!(seats.0.lock().unwrap().is_empty(), "nobody is remembered");
     }
 }

@@ -1,0 +1,7 @@
+( docker pull nginx:1.27@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa &&
+new=$(docker inspect web | jq --arg image nginx:1.27@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa --argjson old "$(docker image inspect --format '{{json .Config}}' "$(docker inspect --format '{{.Image}}' web)")" '.[0] as $c | ($c.Config | with_entries(select(.value != $old[.key])) | .Env = (($c.Config.Env // []) - ($old.Env // [])) | .Labels = (($c.Config.Labels // {}) | with_entries(select(.value != ($old.Labels // {})[.key]))) | if .Hostname == $c.Id[0:12] then del(.Hostname) else . end) + {Image: $image, NetworkingConfig: {EndpointsConfig: ($c.NetworkSettings.Networks | map_values({IPAMConfig, Links, Aliases: ((.Aliases // []) - [$c.Id[0:12]])}))}, HostConfig: ($c.HostConfig | ((.Binds // []) | map(select(contains(":")))) as $binds | ([$binds[] | split(":")[1]] + [(.Mounts // [])[].Target] | map(rtrimstr("/"))) as $known | .Binds = $binds + [($c.Mounts // [])[] | select(.Type == "volume") | select(.Destination as $to | $known | index($to) | not) | "\(.Name):\(.Destination)" + (if .RW then "" else ":ro" end)])}') &&
+docker rename web web-before &&
+{ { docker stop web-before && printf %s "$new" |
+curl -sS --fail --unix-socket /var/run/docker.sock -H 'Content-Type: application/json' --data @- 'http://localhost/containers/create?name=web' && docker start web; } ||
+{ docker rm -f web; docker rename web-before web; docker start web; false; }; } &&
+docker rm web-before )
