@@ -8,29 +8,25 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::http::header::WWW_AUTHENTICATE;
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
+use axum::Extension;
 use clap::Parser;
 use maintenant_collector::app::{Collector, bind, own_address};
 use maintenant_collector::backup;
 use maintenant_collector::config::{CollectorArgs, Command, Config, local_socket};
 use maintenant_collector::heartbeats::pings::is_ping;
 use maintenant_collector::store::{Lock, LockError};
+use maintenant_gateway::auth::admission::Admission;
+use maintenant_gateway::calls::Calls;
 use maintenant_gateway::config::{CollectorSettings, McpArgs, McpSettings, Target, base_url};
 use maintenant_gateway::subscriptions::EndOfStreams;
-use maintenant_gateway::{Collectors, Gateway, http, stdio};
+use maintenant_gateway::{Collectors, Gateway, http, stdio, unready_while_draining};
 use maintenant_serve::args::{ListenArgs, LogArgs, Logging, TokenArgs};
 use maintenant_serve::clock;
 use maintenant_serve::guard::{BodyLimits, guarded};
 use maintenant_serve::listener::{Drain, Listener, serve_all};
-use maintenant_serve::process::{self, Signals, install_crypto};
-use maintenant_serve::settings::{Address, Faults, Secret, SettingsError};
-use maintenant_serve::token::{self, Verdict};
-use serde_json::json;
+use maintenant_serve::process::{self, Hangups, Signals, install_crypto};
+use maintenant_serve::settings::{Address, Faults, SettingsError};
+use tokio_util::sync::CancellationToken;
 
 /// What the kernel takes as the path of a unix socket (`sun_path`, without its end).
 const LONGEST_SOCKET_PATH: usize = 107;
@@ -68,7 +64,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
     logging.init();
     install_crypto();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(config, mcp));
+    let result = runtime.block_on(serve(config, mcp, || args.check().map(|(_, mcp, _)| mcp)));
     // A thread may still be reading stdin.
     runtime.shutdown_background();
     result
@@ -79,9 +75,10 @@ impl Args {
         let mut faults = Faults::default();
         let logging = self.log.check(&mut faults);
         // The collector's check below reports what is wrong with the listener.
-        let address = self.listen.check("127.0.0.1:8080", &mut Faults::default()).address;
-        let url = base_url(self.listen.base_url.as_deref(), &address, &mut Faults::default());
-        let mcp = self.mcp.settings(url, &mut faults);
+        let listen = self.listen.check("127.0.0.1:8080", &mut Faults::default());
+        let (text, proxies) = (self.listen.base_url.as_deref(), listen.trusted_proxies);
+        let url = base_url(text, &listen.address, &mut Faults::default());
+        let mut mcp = self.mcp.settings(url, proxies, &mut faults);
         if self.url.as_deref().is_some_and(|url| !url.is_empty()) {
             let fault = "maintenant watches this machine itself; unset it, or run \
                          maintenant-gateway to ask the collector at that URL";
@@ -89,6 +86,10 @@ impl Args {
         }
         let parts = (&self.listen, &self.token, mcp.hosts.as_slice());
         let config = self.collector.check(parts, "127.0.0.1:8080", &mut faults);
+        if mcp.auth.is_open() {
+            // `/mcp` reads what the REST API reads, so on the same port it asks for the same token.
+            mcp.auth.token.clone_from(&config.access.token);
+        }
         let socket = local_socket(&config.db);
         if socket.as_os_str().len() > LONGEST_SOCKET_PATH {
             let fault = format!(
@@ -102,8 +103,12 @@ impl Args {
     }
 }
 
-async fn serve(config: Config, mcp: McpSettings) -> anyhow::Result<()> {
-    let signals = Signals::listen()?;
+async fn serve(
+    config: Config,
+    mcp: McpSettings,
+    reload: impl Fn() -> Result<McpSettings, SettingsError>,
+) -> anyhow::Result<()> {
+    let (signals, mut hangups) = (Signals::listen()?, Hangups::listen()?);
     let socket = local_socket(&config.db);
     let lock = match Lock::try_take(&config.db) {
         Ok(lock) => Some(lock),
@@ -116,12 +121,28 @@ async fn serve(config: Config, mcp: McpSettings) -> anyhow::Result<()> {
         }
         Err(error) => return Err(error.into()),
     };
-    let collectors = Collectors::new(CollectorSettings {
+    let settings = CollectorSettings {
         collectors: vec![("collector".to_owned(), Target::Unix(socket.clone()))],
+        load: mcp.load,
         ..CollectorSettings::default()
-    })?;
-    let gateway = Gateway::new(collectors.clone(), mcp.read_only);
+    };
+    let metrics = settings.metrics.clone();
+    let (calls, work) = Calls::new(&mcp.calls, metrics.clone())?;
+    let collectors = Collectors::new(settings)?;
+    let choice = mcp.calls.tools.clone();
+    let gateway = Gateway::with(collectors.clone(), mcp.read_only, choice, calls.clone());
+    let admission = Admission::new(&mcp)?;
+    metrics.watch_issuers({
+        let admission = admission.clone();
+        move || admission.state()
+    });
     let drain = Drain::default();
+    let scraped = metrics.listener(mcp.calls.metrics.as_ref(), mcp.stdio).await?;
+    let scrape = async {
+        if let Some(scraped) = scraped {
+            serve_all(vec![scraped], &drain).await;
+        }
+    };
 
     let collect = async {
         let collected = async {
@@ -135,10 +156,15 @@ async fn serve(config: Config, mcp: McpSettings) -> anyhow::Result<()> {
             };
             let gateway = gateway.clone();
             let routes = mcp.http.then(|| {
-                http::router(gateway, collectors, &mcp, &drain.cut)
+                http::warn_of_open_doors(&mcp.auth);
+                http::router(gateway, collectors, &mcp, &admission, &drain.cut)
                     .layer(Extension(EndOfStreams(drain.begin.clone())))
             });
-            own(config, lock, socket, routes, mcp.stdio, &drain).await
+            let owned = own(config, lock, socket, routes, mcp.stdio, &drain);
+            tokio::select! {
+                owned = owned => owned,
+                never = admission.refresh(), if mcp.http => match never {},
+            }
         };
         let result = collected.await;
         drain.begin.cancel();
@@ -149,14 +175,33 @@ async fn serve(config: Config, mcp: McpSettings) -> anyhow::Result<()> {
             return Ok(());
         }
         let result = tokio::select! {
-            result = stdio::serve(gateway.clone(), drain.begin.clone()) => result,
+            result = stdio::serve(gateway.clone().guarded(), drain.begin.clone()) => result,
             () = drain.cut.cancelled() => Ok(()),
         };
         // The client that started this process is gone.
         drain.begin.cancel();
         result
     };
-    let work = async { tokio::join!(collect, talk) };
+    let ended = CancellationToken::new();
+    let serve = async {
+        let (collected, talked, ()) = tokio::join!(collect, talk, scrape);
+        ended.cancel();
+        (collected, talked)
+    };
+    let follow = async {
+        loop {
+            hangups.next().await;
+            let reloaded = reload().map(|mcp| gateway.choose(mcp.calls.tools));
+            calls.reloaded(&reloaded.map_err(Into::into));
+        }
+    };
+    let beside = async {
+        tokio::select! {
+            () = work.run(ended.clone()) => {}
+            () = follow => {}
+        }
+    };
+    let work = async { tokio::join!(serve, beside).0 };
     let (collected, talked) = Box::pin(signals.drain(&drain, work)).await;
     collected.and(talked)
 }
@@ -191,14 +236,8 @@ async fn own(
         let routes = match mcp {
             // `/mcp` bounds its own bodies, to answer in JSON-RPC.
             Some(mcp) => {
-                let mcp = if let Some(token) = config.access.token.clone() {
-                    mcp.layer(from_fn_with_state(token, asks_for_token))
-                } else {
-                    http::warn_of_open_access();
-                    mcp
-                };
                 let limits = BodyLimits { bytes: u64::MAX, ..BodyLimits::default() };
-                guarded(mcp.fallback_service(rest), limits)
+                guarded(unready_while_draining(mcp.fallback_service(rest), drain), limits)
             }
             None => rest,
         };
@@ -207,21 +246,6 @@ async fn own(
     serve_all(listeners, drain).await;
     collector.stop().await;
     Ok(())
-}
-
-/// `/mcp` reads what the REST API reads, so on the same port it asks for the same token.
-async fn asks_for_token(State(token): State<Secret>, request: Request, next: Next) -> Response {
-    let challenge = match token::check(request.headers(), &token) {
-        Verdict::Accepted => return next.run(request).await,
-        _ if request.uri().path() != "/mcp" => return next.run(request).await,
-        Verdict::Missing => "Bearer",
-        Verdict::Wrong => "Bearer error=\"invalid_token\"",
-    };
-    let error = json!({
-        "jsonrpc": "2.0", "id": null,
-        "error": {"code": 4010, "message": "send the bearer token of this server"},
-    });
-    (StatusCode::UNAUTHORIZED, [(WWW_AUTHENTICATE, challenge)], Json(error)).into_response()
 }
 
 /// Waits for the owner to go, on a thread of its own: the kernel has no other way to wait.

@@ -18,7 +18,10 @@
 use std::time::Duration;
 
 use clap::Parser;
+use maintenant_gateway::auth::admission::Admission;
+use maintenant_gateway::calls::Calls;
 use maintenant_gateway::config::Args;
+use maintenant_gateway::guarded::Guarded;
 use maintenant_gateway::guarded::is_modern;
 use maintenant_gateway::http::mcp_routes;
 use maintenant_serve::guard::{BodyLimits, guarded};
@@ -52,10 +55,12 @@ async fn main() {
     logging.init();
     let signals = Signals::listen().unwrap();
     let drain = Drain::default();
+    let admission = Admission::new(&config.mcp).unwrap();
     let listener = Listener::bind(&config.address, None).await.unwrap();
     tracing::info!(address = listener.address(), "listening");
     let limits = BodyLimits { bytes: u64::MAX, ..BodyLimits::default() };
-    let app = guarded(mcp_routes(Fixtures, &config.mcp, &drain.cut), limits);
+    let fixtures = Guarded::new(Fixtures, Calls::default());
+    let app = guarded(mcp_routes(fixtures, &config.mcp, &admission, &drain.cut), limits);
     signals.drain(&drain, serve_all(vec![(listener, app)], &drain)).await;
 }
 

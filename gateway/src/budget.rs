@@ -4,11 +4,17 @@
 //! target and a cap. What does not fit is left out from the end that matters least, and the tool
 //! says so in a field of its answer.
 
+use maintenant_serve::clock;
 use rmcp::handler::server::tool::IntoCallToolResult;
-use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, ErrorData};
+use rmcp::model::{
+    CallToolResponse, CallToolResult, CompleteResult, ContentBlock, ErrorData, GetPromptResponse,
+    ReadResourceResponse, ResourceContents,
+};
 use serde::Serialize;
 
-use crate::error::ToolError;
+use crate::as_of;
+use crate::time::show;
+use crate::untrusted;
 
 /// What a list aims for when the caller set no limit.
 pub const TARGET: usize = 4 * 1024;
@@ -16,9 +22,14 @@ pub const TARGET: usize = 4 * 1024;
 pub const ITEMS: usize = 28 * 1024;
 /// No answer is larger, as JSON text.
 pub const CAP: usize = 32 * 1024;
+/// Longest error, as JSON text.
+const LONGEST_ERROR: usize = 8 * 1024;
+const TOO_LARGE: &str = "The answer is larger than this gateway sends. Ask for less: a smaller \
+                         limit, a narrower filter or a shorter span.";
 
 /// A tool's structured answer. The same JSON goes into `structuredContent` and into a text block,
-/// for clients that show only one of them.
+/// for clients that show only one of them. Where a part of it was kept from an earlier call, the
+/// field `as_of` says from when.
 ///
 /// `#[tool]` recognises `Json<T>` by its spelling and derives the output schema from `T`.
 pub struct Json<T>(pub T);
@@ -26,16 +37,19 @@ pub struct Json<T>(pub T);
 impl<T: Serialize> IntoCallToolResult for Json<T> {
     fn into_call_tool_result(self) -> Result<CallToolResponse, ErrorData> {
         let unserializable = |error| ErrorData::internal_error(format!("answer: {error}"), None);
-        let text = serde_json::to_string(&self.0).map_err(unserializable)?;
-        if text.len() > CAP {
-            tracing::error!("an answer of {} bytes passed its tool's own limits", text.len());
-            let error = ToolError::new(
-                "The answer is larger than this gateway sends. Ask for less: a smaller limit, a \
-                 narrower filter or a shorter span.",
-            );
-            return Err::<CallToolResult, _>(error).into_call_tool_result();
+        let mut text = serde_json::to_string(&self.0).map_err(unserializable)?;
+        let mut value = serde_json::to_value(&self.0).map_err(unserializable)?;
+        if let (Some(moment), Some(fields)) = (as_of::moment(clock::now()), value.as_object_mut())
+            && text.pop() == Some('}')
+        {
+            let moment = show(moment);
+            let comma = if fields.is_empty() { "" } else { "," };
+            text = format!(r#"{text}{comma}"as_of":"{moment}"}}"#);
+            fields.insert("as_of".to_owned(), moment.into());
         }
-        let value = serde_json::to_value(&self.0).map_err(unserializable)?;
+        if text.len() > CAP {
+            return Ok(too_large());
+        }
         let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
         result.structured_content = Some(value);
         Ok(result.into())
@@ -67,6 +81,104 @@ pub fn fit_last<T: Serialize>(mut items: Vec<T>, budget: usize) -> (Vec<T>, usiz
     (items, left_out)
 }
 
+/// An answer that the last guard measures, whatever made it.
+pub trait Bounded: Sized {
+    /// Bytes as JSON.
+    fn bytes(&self) -> usize;
+
+    /// The answer, or where it passes [`CAP`] what says so.
+    fn bounded(self) -> Result<Self, ErrorData>;
+
+    /// It says what went wrong.
+    fn is_error(&self) -> bool {
+        false
+    }
+}
+
+impl Bounded for CallToolResponse {
+    fn bytes(&self) -> usize {
+        if let Self::Complete(result) = self { size(result) } else { 0 }
+    }
+
+    fn bounded(self) -> Result<Self, ErrorData> {
+        let Self::Complete(result) = &self else { return Ok(self) };
+        // Text and structure say the same twice, and the text is escaped once more.
+        let structure = result.structured_content.as_ref().map_or(0, size);
+        let fits = structure <= CAP && text_size(&result.content) <= CAP;
+        Ok(if fits { self } else { too_large() })
+    }
+
+    fn is_error(&self) -> bool {
+        matches!(self, Self::Complete(result) if result.is_error == Some(true))
+    }
+}
+
+impl Bounded for ReadResourceResponse {
+    fn bytes(&self) -> usize {
+        if let Self::Complete(result) = self { size(result) } else { 0 }
+    }
+
+    fn bounded(self) -> Result<Self, ErrorData> {
+        let Self::Complete(result) = &self else { return Ok(self) };
+        let bytes = result.contents.iter().map(|content| match content {
+            ResourceContents::TextResourceContents { text, uri, .. } => {
+                text.len().saturating_add(uri.len())
+            }
+            other => size(other),
+        });
+        if bytes.fold(0, usize::saturating_add) <= CAP { Ok(self) } else { Err(error_too_large()) }
+    }
+}
+
+impl Bounded for GetPromptResponse {
+    fn bytes(&self) -> usize {
+        if let Self::Complete(result) = self { size(result) } else { 0 }
+    }
+
+    fn bounded(self) -> Result<Self, ErrorData> {
+        if self.bytes() <= CAP { Ok(self) } else { Err(error_too_large()) }
+    }
+}
+
+impl Bounded for CompleteResult {
+    fn bytes(&self) -> usize {
+        size(self)
+    }
+
+    /// Few values are better than none.
+    fn bounded(mut self) -> Result<Self, ErrorData> {
+        while self.bytes() > CAP && self.completion.values.pop().is_some() {
+            self.completion.has_more = Some(true);
+        }
+        Ok(self)
+    }
+}
+
+/// An error whose sentence and data, which may repeat what a caller sent, are bounded.
+pub fn bounded_error(error: ErrorData) -> ErrorData {
+    if size(&error) <= LONGEST_ERROR {
+        return error;
+    }
+    ErrorData::new(error.code, untrusted::text(&error.message, 1000), None)
+}
+
+fn text_size(content: &[ContentBlock]) -> usize {
+    let sizes = content
+        .iter()
+        .map(|block| block.as_text().map_or_else(|| size(block), |text| text.text.len()));
+    sizes.fold(0, usize::saturating_add)
+}
+
+fn too_large() -> CallToolResponse {
+    tracing::error!("an answer passed its tool's own limits");
+    CallToolResult::error(vec![ContentBlock::text(TOO_LARGE)]).into()
+}
+
+fn error_too_large() -> ErrorData {
+    tracing::error!("an answer passed the limits of what made it");
+    ErrorData::internal_error(TOO_LARGE, None)
+}
+
 /// Bytes of an item as JSON.
 pub fn size<T: Serialize>(item: &T) -> usize {
     struct Count(usize);
@@ -88,6 +200,8 @@ pub fn size<T: Serialize>(item: &T) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use rmcp::model::CompletionInfo;
+
     use super::*;
 
     #[test]
@@ -112,6 +226,19 @@ mod tests {
         };
         assert_eq!(result.is_error, Some(true));
         assert!(serde_json::to_string(&result).unwrap().contains("smaller limit"));
+    }
+
+    #[test]
+    fn long_completions_and_errors_are_cut() {
+        let values = vec!["€".repeat(500); 100];
+        let completion = CompletionInfo::with_all_values(values).unwrap();
+        let result = CompleteResult::new(completion).bounded().unwrap();
+        assert!(result.bytes() <= CAP && result.completion.values.len() > 10);
+        assert_eq!(result.completion.has_more, Some(true));
+        let long = "x".repeat(CAP);
+        let error = ErrorData::invalid_params(long.clone(), Some(long.into()));
+        let error = bounded_error(error);
+        assert!(size(&error) < 2000 && error.message.starts_with("xxx"), "{error:?}");
     }
 
     #[test]

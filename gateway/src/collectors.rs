@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use maintenant_serve::settings::Secret;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
@@ -54,6 +55,11 @@ impl Collectors {
         &self.0
     }
 
+    /// All, asked for what is true now: nothing of their answers is kept.
+    pub(crate) fn live(&self) -> Vec<Arc<Collector>> {
+        self.0.iter().map(|collector| Arc::new(collector.live())).collect()
+    }
+
     /// Several collectors: answers have to say which one an item comes from.
     pub fn several(&self) -> bool {
         self.0.len() > 1
@@ -98,6 +104,13 @@ impl Collectors {
             "`collector` is missing: {why} ({}). Repeat the call with {which}; nothing was changed.",
             names_of(&names)
         )))
+    }
+
+    /// The token of all calls from now on.
+    pub fn set_token(&self, token: Option<&Secret>) {
+        for collector in &*self.0 {
+            collector.set_token(token.cloned());
+        }
     }
 
     pub fn warn_of_tokens_in_the_clear(&self) {

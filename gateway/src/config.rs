@@ -1,15 +1,18 @@
 //! Settings of the gateway: an environment variable each, also a flag; secrets also as a file.
 
-use std::path::PathBuf;
-
 use clap::Parser;
 use maintenant_serve::args::{ListenArgs, LogArgs, Logging, TokenArgs};
+use maintenant_serve::clients::IpNet;
 use maintenant_serve::guard::{AllowedHosts, without_port};
-use maintenant_serve::settings::{
-    Address, Faults, Secret, SettingsError, boolean, is_loopback, list,
-};
+use maintenant_serve::settings::{Address, Faults, SettingsError, boolean, is_loopback, list};
 use maintenant_serve::tls::TlsFiles;
 use reqwest::Url;
+
+use crate::auth::args::AuthArgs;
+use crate::auth::settings::AuthSettings;
+use crate::calls::settings::{CallArgs, CallSettings};
+pub use crate::collector::settings::{CollectorSettings, Load, Target};
+use crate::collector::settings::{LoadArgs, UpstreamArgs};
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 
@@ -57,37 +60,14 @@ pub struct McpArgs {
     #[arg(long, env = "MAINTENANT_ALLOWED_ORIGINS", value_name = "ORIGINS")]
     allowed_origins: Option<String>,
 
-    /// Only these identities (not in this build)
-    #[arg(long, env = "MAINTENANT_MCP_ALLOWED_EMAIL", value_name = "EMAILS", hide = true)]
-    mcp_allowed_email: Option<String>,
+    #[command(flatten)]
+    calls: CallArgs,
 
-    /// Issuer of access tokens (not in this build)
-    #[arg(long, env = "MAINTENANT_MCP_ISSUER", value_name = "URL", hide = true)]
-    mcp_issuer: Option<String>,
+    #[command(flatten)]
+    load: LoadArgs,
 
-    /// Keys of access tokens (not in this build)
-    #[arg(long, env = "MAINTENANT_MCP_JWKS_URL", value_name = "URL", hide = true)]
-    mcp_jwks_url: Option<String>,
-
-    /// Audience of access tokens (not in this build)
-    #[arg(long, env = "MAINTENANT_MCP_AUDIENCE", value_name = "URI", hide = true)]
-    mcp_audience: Option<String>,
-}
-
-/// Trust and identity towards collectors.
-#[derive(Debug, Clone, Default, clap::Args)]
-struct UpstreamArgs {
-    /// Trust only this CA for collectors (PEM) [default: the system's]
-    #[arg(long, env = "MAINTENANT_CA_CERT", value_name = "FILE")]
-    ca_cert: Option<PathBuf>,
-
-    /// Client certificate towards collectors (PEM)
-    #[arg(long, env = "MAINTENANT_CLIENT_CERT", value_name = "FILE")]
-    client_cert: Option<PathBuf>,
-
-    /// Key of the client certificate (PEM)
-    #[arg(long, env = "MAINTENANT_CLIENT_KEY", value_name = "FILE")]
-    client_key: Option<PathBuf>,
+    #[command(flatten)]
+    auth: AuthArgs,
 }
 
 /// The settings, valid as a whole.
@@ -111,22 +91,12 @@ pub struct McpSettings {
     /// Without loopback names, which are always allowed.
     pub hosts: Vec<String>,
     pub origins: Vec<Origin>,
-}
-
-/// Which collectors to ask, and how to reach them.
-#[derive(Debug, Clone, Default)]
-pub struct CollectorSettings {
-    pub collectors: Vec<(String, Target)>,
-    pub token: Option<Secret>,
-    pub ca_certificate: Option<PathBuf>,
-    pub client_certificate: Option<(PathBuf, PathBuf)>,
-}
-
-/// Where a collector listens.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
-    Http(Url),
-    Unix(PathBuf),
+    pub calls: CallSettings,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    pub auth: AuthSettings,
+    /// How much collectors are asked.
+    pub load: Load,
 }
 
 impl Args {
@@ -139,74 +109,33 @@ impl Args {
         let mut noted = Faults::default();
         let rest = if listen.base_url.host().is_none() { &mut noted } else { &mut faults };
         let base_url = base_url(self.listen.base_url.as_deref(), &listen.address, rest);
-        let mcp = self.mcp.settings(base_url, &mut faults);
+        let mcp = self.mcp.settings(base_url, listen.trusted_proxies, &mut faults);
         if !mcp.http && !mcp.stdio {
             faults.add(
                 "MAINTENANT_MCP",
                 "nothing to serve; set MAINTENANT_MCP=true for HTTP, or give --mcp-stdio",
             );
         }
-        let collectors = self.collectors(&mut faults);
+        let token = self.token.check(&mut faults);
+        let collectors = self.upstream.check(self.url.as_deref(), token, mcp.load, &mut faults);
         faults.finish()?;
         Ok((Config { address: listen.address, tls: listen.tls, mcp, collectors }, logging))
-    }
-
-    fn collectors(&self, faults: &mut Faults) -> CollectorSettings {
-        let collectors = match self.url.as_deref() {
-            None | Some("") => Err("not set; give the collector's URL, such as \
-                                    http://localhost:8081 or unix:/run/maintenant.sock"
-                .to_owned()),
-            Some(text) => targets(text),
-        };
-        let collectors = faults.or(Vec::new(), "MAINTENANT_URL", collectors);
-        let token = self.token.check(faults);
-        let UpstreamArgs { ca_cert, client_cert, client_key } = self.upstream.clone();
-        let client_certificate = match (client_cert, client_key) {
-            (Some(certificate), Some(key)) => Some((certificate, key)),
-            (None, None) => None,
-            _ => {
-                let fault = "certificate and key (MAINTENANT_CLIENT_KEY) belong together";
-                faults.add("MAINTENANT_CLIENT_CERT", fault);
-                None
-            }
-        };
-        let files = [
-            ("MAINTENANT_CA_CERT", ca_cert.as_ref()),
-            ("MAINTENANT_CLIENT_CERT", client_certificate.as_ref().map(|(file, _)| file)),
-            ("MAINTENANT_CLIENT_KEY", client_certificate.as_ref().map(|(_, file)| file)),
-        ];
-        for (name, file) in files {
-            if let Some(Err(error)) = file.map(std::fs::metadata) {
-                faults.add(name, &format!("cannot read the file: {error}"));
-            }
-        }
-        CollectorSettings { collectors, token, ca_certificate: ca_cert, client_certificate }
     }
 }
 
 impl McpArgs {
     /// Reads the MCP settings. Whether anything is served at all is the caller's question.
-    pub fn settings(&self, base_url: Url, faults: &mut Faults) -> McpSettings {
+    pub fn settings(
+        &self,
+        base_url: Url,
+        trusted_proxies: Vec<IpNet>,
+        faults: &mut Faults,
+    ) -> McpSettings {
         let flag = |name: &str, text: &Option<String>, faults: &mut Faults| {
             faults.or(false, name, boolean(text.as_deref().unwrap_or_default()))
         };
         let http = flag("MAINTENANT_MCP", &self.mcp, faults);
         let read_only = flag("MAINTENANT_MCP_READ_ONLY", &self.mcp_read_only, faults);
-        let verification = [
-            ("MAINTENANT_MCP_ALLOWED_EMAIL", &self.mcp_allowed_email),
-            ("MAINTENANT_MCP_ISSUER", &self.mcp_issuer),
-            ("MAINTENANT_MCP_JWKS_URL", &self.mcp_jwks_url),
-            ("MAINTENANT_MCP_AUDIENCE", &self.mcp_audience),
-        ];
-        for (name, value) in verification {
-            if value.as_deref().is_some_and(|value| !value.is_empty()) {
-                faults.add(
-                    name,
-                    "this build cannot verify tokens yet and does not start open instead; unset \
-                     it, or put a proxy that verifies tokens in front",
-                );
-            }
-        }
         let mut hosts = vec![base_url.host_str().unwrap_or("localhost").to_owned()];
         for entry in list(self.allowed_hosts.as_deref().unwrap_or_default()) {
             hosts.push(faults.or(String::new(), "MAINTENANT_ALLOWED_HOSTS", host(&entry)));
@@ -220,13 +149,40 @@ impl McpArgs {
                 Err(fault) => faults.add("MAINTENANT_ALLOWED_ORIGINS", &fault),
             }
         }
-        McpSettings { http, stdio: self.mcp_stdio, read_only, base_url, hosts, origins }
+        let auth = self.auth.settings(&resource(&base_url), faults);
+        let load = self.load.check(faults);
+        let calls = self.calls.check(faults);
+        McpSettings {
+            http,
+            stdio: self.mcp_stdio,
+            read_only,
+            base_url,
+            hosts,
+            origins,
+            trusted_proxies,
+            auth,
+            calls,
+            load,
+        }
     }
 }
 
 impl McpSettings {
     pub fn allowed_hosts(&self) -> AllowedHosts {
         AllowedHosts::new(self.hosts.clone())
+    }
+
+    /// The URL of `/mcp` as clients know it (RFC 9728: the resource identifier).
+    pub fn resource(&self) -> String {
+        resource(&self.base_url)
+    }
+
+    /// Where the metadata of that resource are (RFC 9728 §3.1).
+    pub fn metadata_url(&self) -> Url {
+        let path = self.base_url.path().trim_end_matches('/');
+        let mut url = self.base_url.clone();
+        url.set_path(&format!("/.well-known/oauth-protected-resource{path}/mcp"));
+        url
     }
 }
 
@@ -304,6 +260,10 @@ impl std::str::FromStr for Origin {
     }
 }
 
+fn resource(base_url: &Url) -> String {
+    format!("{}/mcp", base_url.as_str().trim_end_matches('/'))
+}
+
 /// The public URL: as set, else `localhost` with the listener's port.
 pub fn base_url(text: Option<&str>, address: &Address, faults: &mut Faults) -> Url {
     let port = match address {
@@ -328,7 +288,7 @@ fn fallback_url() -> Url {
 }
 
 /// The fault, without the text: a password in it must not reach a log.
-fn http_url(text: &str) -> Result<Url, String> {
+pub(crate) fn http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("is no URL ({error})"))?;
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
         return Err("is neither http://… nor https://…".to_owned());
@@ -340,49 +300,6 @@ fn http_url(text: &str) -> Result<Url, String> {
         return Err("has a query or a fragment; leave them away".to_owned());
     }
     Ok(url)
-}
-
-fn targets(text: &str) -> Result<Vec<(String, Target)>, String> {
-    let entries = list(text);
-    let several = entries.len() > 1;
-    let mut targets: Vec<(String, Target)> = Vec::new();
-    for (at, entry) in (1..).zip(entries) {
-        let unnamed = ["http://", "https://", "unix:"].iter().any(|start| entry.starts_with(start));
-        let (name, url) = match entry.split_once('=') {
-            Some((name, url)) if !unnamed => (name, url),
-            _ if several => {
-                return Err(format!("entry {at} has no name; write several as name=url,name=url"));
-            }
-            _ => ("collector", entry.as_str()),
-        };
-        if !is_name(name) {
-            return Err(format!(
-                "entry {at} has a bad name; a name is 1 to 32 of a-z, 0-9, - and _, and begins \
-                 with a letter or digit"
-            ));
-        }
-        if targets.iter().any(|(known, _)| known == name) {
-            return Err(format!("two collectors are called {name}"));
-        }
-        let target = target(url).map_err(|fault| format!("the URL of {name} {fault}"))?;
-        targets.push((name.to_owned(), target));
-    }
-    if targets.is_empty() { Err("is empty".to_owned()) } else { Ok(targets) }
-}
-
-fn target(text: &str) -> Result<Target, String> {
-    match text.strip_prefix("unix:") {
-        Some(path) if path.starts_with('/') => Ok(Target::Unix(path.into())),
-        Some(_) => Err("names no absolute path; write unix:/run/maintenant.sock".to_owned()),
-        None => http_url(text).map(Target::Http),
-    }
-}
-
-fn is_name(text: &str) -> bool {
-    let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    text.len() <= 32
-        && text.bytes().next().is_some_and(word)
-        && text.bytes().all(|b| word(b) || b == b'-' || b == b'_')
 }
 
 fn host(text: &str) -> Result<String, String> {
@@ -424,7 +341,8 @@ mod tests {
             "--allowed-hosts=http://x",
             "--tls-cert=/nowhere",
             "--ca-cert=/nowhere",
-            "--mcp-issuer=https://issuer.example.org",
+            "--mcp-issuer=http://issuer.example.org",
+            "--trusted-proxies=10.0.0.0/33",
         ])
         .unwrap_err();
         for name in [
@@ -440,6 +358,7 @@ mod tests {
             "MAINTENANT_URL",
             "MAINTENANT_MCP:",
             "MAINTENANT_MCP_ISSUER",
+            "MAINTENANT_TRUSTED_PROXIES",
         ] {
             assert!(text.contains(&format!("\n  {name}")), "{name} in {text}");
         }
@@ -488,12 +407,19 @@ mod tests {
     }
 
     #[test]
-    fn tokens_cannot_be_verified_yet_so_asking_for_it_stops_the_start() {
-        let fault = config(&["--mcp", "--url=http://x", "--mcp-allowed-email=a@b.c"]).unwrap_err();
-        assert!(
-            fault.contains("MAINTENANT_MCP_ALLOWED_EMAIL: this build cannot verify"),
-            "{fault}"
-        );
+    fn the_resource_and_its_metadata_follow_from_the_base_url_alone() {
+        let check = |base: &str, resource: &str, metadata: &str| {
+            let base = format!("--base-url={base}");
+            let issuer = "--mcp-issuer=https://id.example.org";
+            let mcp = config(&["--mcp", "--url=http://x", issuer, &base]).unwrap().mcp;
+            assert_eq!(mcp.resource(), resource);
+            assert_eq!(mcp.auth.audiences, [resource]);
+            let well_known = "/.well-known/oauth-protected-resource";
+            assert_eq!(mcp.metadata_url().as_str(), metadata.replace("/.w", well_known));
+        };
+        check("https://M.example:443", "https://m.example/mcp", "https://m.example/.w/mcp");
+        check("https://m.example/", "https://m.example/mcp", "https://m.example/.w/mcp");
+        check("https://m.example/x/", "https://m.example/x/mcp", "https://m.example/.w/x/mcp");
     }
 
     #[test]

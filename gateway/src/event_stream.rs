@@ -144,7 +144,7 @@ impl Following<'_> {
             limit: Some("200".to_owned()),
             ..AlertQuery::default()
         };
-        let page = self.collector.alerts(&active).await.ok();
+        let page = self.collector.live().alerts(&active).await.ok();
         let now = page.map_or(SILENT, |page| {
             let mut hasher = DefaultHasher::new();
             for alert in &page.alerts {
@@ -160,6 +160,8 @@ impl Following<'_> {
     }
 
     fn changed(&self, concern: Concern) {
+        // Who listens reads at once.
+        self.collector.forget();
         self.changes.send_modify(|changes| {
             changes.overview = changes.overview.wrapping_add(1);
             if concern == Concern::Alerts {

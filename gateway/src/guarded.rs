@@ -2,8 +2,8 @@
 //!
 //! rmcp leaves a request whose handler panics unanswered for ever, sets no time limit, and does
 //! not drop the work of a cancelled request. Here a panic and a time-out become answers, a
-//! cancelled call ends, each tool call leaves one log line (no arguments, no results), and clients
-//! of 2026-07-28 find the server's name in each result.
+//! cancelled call ends, no answer is larger than the budget, calls are limited, counted and written
+//! down ([`crate::calls`]), and clients of 2026-07-28 find the server's name in each result.
 
 #![expect(deprecated, reason = "clients before 2026-07-28 still call what it deprecated")]
 
@@ -15,12 +15,12 @@ use futures_util::FutureExt;
 use maintenant_serve::logging::foreign;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestParams, CompleteResult,
-    ContentBlock, CustomRequest, CustomResult, DiscoverResult, ErrorData, GetPromptRequestParams,
-    GetPromptResponse, Implementation, InitializeRequestParams, InitializeResult,
-    ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
-    MetaObject, PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams,
-    ReadResourceResponse, ServerConfig, SetLevelRequestParams, SubscribeRequestParams,
-    SubscriptionFilter, Tool, UnsubscribeRequestParams,
+    ContentBlock, CustomRequest, CustomResult, DiscoverResult, ErrorCode, ErrorData,
+    GetPromptRequestParams, GetPromptResponse, Implementation, InitializeRequestParams,
+    InitializeResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+    ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion,
+    ReadResourceRequestParams, ReadResourceResponse, ServerConfig, SetLevelRequestParams,
+    SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
@@ -29,19 +29,28 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::{self, Bounded};
+use crate::calls::{Asked, Calls, Outcome};
 use crate::untrusted;
 
 /// Longer than any tool needs: finding a container ends after 12 seconds, reading its log after
 /// another 15, any other call after ten.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Our own codes lie outside JSON-RPC's reserved range.
+const REFUSED: ErrorCode = ErrorCode(4290);
 
 /// A handler with these guarantees. Methods that are not passed on below answer as rmcp does for
 /// a server that does not have them.
 #[derive(Debug, Clone)]
-pub struct Guarded<H>(pub H);
+pub struct Guarded<H> {
+    handler: H,
+    calls: Calls,
+}
 
 enum Ending<T> {
     Done(T),
+    /// Nothing was done, for the reason in this sentence.
+    Refused(String),
     Panicked,
     TimedOut,
     Cancelled,
@@ -59,10 +68,25 @@ async fn watch<T>(cancelled: CancellationToken, work: impl Future<Output = T>) -
     }
 }
 
+impl<T: Bounded> Ending<Result<T, ErrorData>> {
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Done(Ok(answer)) if answer.is_error() => Outcome::Error,
+            Self::Done(Ok(_)) => Outcome::Ok,
+            Self::Done(Err(error)) if error.code == ErrorCode::INTERNAL_ERROR => Outcome::Error,
+            Self::Done(Err(_)) | Self::Refused(_) => Outcome::Refused,
+            Self::Panicked => Outcome::Panicked,
+            Self::TimedOut => Outcome::TimedOut,
+            Self::Cancelled => Outcome::Cancelled,
+        }
+    }
+}
+
 /// The protocol error for work that did not end by itself.
 fn answer<T>(ending: Ending<Result<T, ErrorData>>) -> Result<T, ErrorData> {
     let fault = match ending {
-        Ending::Done(result) => return result,
+        Ending::Done(result) => return result.map_err(budget::bounded_error),
+        Ending::Refused(sentence) => return Err(ErrorData::new(REFUSED, sentence, None)),
         Ending::Panicked => "internal error; the gateway's log says more",
         Ending::TimedOut => "the gateway gave up after 30 seconds",
         Ending::Cancelled => "cancelled",
@@ -74,26 +98,65 @@ fn tool_answer(
     ending: Ending<Result<CallToolResponse, ErrorData>>,
 ) -> Result<CallToolResponse, ErrorData> {
     let sentence = match ending {
-        Ending::Done(result) => return result,
+        Ending::Done(result) => return result.map_err(budget::bounded_error),
         Ending::Cancelled => return Err(ErrorData::internal_error("cancelled", None)),
+        Ending::Refused(sentence) => sentence,
         Ending::Panicked => {
             "This is a fault of the gateway, not of your call; its log says more. Trying the same \
              call again is unlikely to help; other tools still work."
+                .to_owned()
         }
         Ending::TimedOut => {
             "The gateway gave up after 30 seconds. Ask for less, or try again later; get_health \
              shows which collectors answer."
+                .to_owned()
         }
     };
     Ok(CallToolResult::error(vec![ContentBlock::text(sentence)]).into())
 }
 
 impl<H: ServerHandler> Guarded<H> {
+    /// What holds for each call, to be told also of requests that never become one.
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    pub fn new(handler: H, calls: Calls) -> Self {
+        Self { handler, calls }
+    }
+
     /// The server's name, for a client that has had no `initialize` answer to learn it from.
     fn signature(&self, context: &RequestContext<RoleServer>) -> Option<Value> {
         is_modern(context)
-            .then(|| serde_json::to_value(self.0.get_info().server_info).ok())
+            .then(|| serde_json::to_value(self.handler.get_info().server_info).ok())
             .flatten()
+    }
+
+    /// Work that is limited, written down and counted, with an answer that is never too large.
+    async fn counted<T: Bounded>(
+        &self,
+        asked: Asked<'_>,
+        context: RequestContext<RoleServer>,
+        work: impl AsyncFnOnce(RequestContext<RoleServer>) -> Result<T, ErrorData>,
+    ) -> Ending<Result<T, ErrorData>> {
+        let mut call = self.calls.begin(&asked, &context);
+        let ct = context.ct.clone();
+        let ending = match call.admitted(&context).await {
+            Err(sentence) => Ending::Refused(sentence),
+            Ok(()) => call.scope(watch(ct, work(context))).await,
+        };
+        let ending = match ending {
+            Ending::Done(Ok(answer)) => Ending::Done(answer.bounded()),
+            other => other,
+        };
+        let bytes = match &ending {
+            Ending::Done(Ok(answer)) => answer.bytes(),
+            Ending::Done(Err(error)) => budget::size(error),
+            Ending::Refused(sentence) => sentence.len(),
+            Ending::Panicked | Ending::TimedOut | Ending::Cancelled => 0,
+        };
+        call.end(ending.outcome(), bytes);
+        ending
     }
 }
 
@@ -136,15 +199,15 @@ pub fn is_modern(context: &RequestContext<RoleServer>) -> bool {
 
 impl<H: ServerHandler> ServerHandler for Guarded<H> {
     fn get_info(&self) -> ServerConfig {
-        self.0.get_info()
+        self.handler.get_info()
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.0.get_tool(name)
+        self.handler.get_tool(name)
     }
 
     fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
-        self.0.supported_protocol_versions()
+        self.handler.supported_protocol_versions()
     }
 
     async fn initialize(
@@ -153,19 +216,19 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         context: RequestContext<RoleServer>,
     ) -> Result<InitializeResult, ErrorData> {
         log_client(&request.client_info);
-        answer(watch(context.ct.clone(), self.0.initialize(request, context)).await)
+        answer(watch(context.ct.clone(), self.handler.initialize(request, context)).await)
     }
 
     fn accepted_subscription_filter(
         &self,
         requested: &SubscriptionFilter,
     ) -> Option<SubscriptionFilter> {
-        self.0.accepted_subscription_filter(requested)
+        self.handler.accepted_subscription_filter(requested)
     }
 
     /// The one request without a time limit; the handler ends it.
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let listening = AssertUnwindSafe(self.0.listen(context)).catch_unwind();
+        let listening = AssertUnwindSafe(self.handler.listen(context)).catch_unwind();
         answer(listening.await.map_or(Ending::Panicked, Ending::Done))
     }
 
@@ -173,7 +236,7 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         &self,
         context: RequestContext<RoleServer>,
     ) -> Result<DiscoverResult, ErrorData> {
-        answer(watch(context.ct.clone(), self.0.discover(context)).await)
+        answer(watch(context.ct.clone(), self.handler.discover(context)).await)
     }
 
     async fn call_tool(
@@ -181,24 +244,25 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let tool = foreign(&request.name);
+        let name = request.name.clone();
         let started = Instant::now();
         let signature = self.signature(&context);
-        let ending = watch(context.ct.clone(), self.0.call_tool(request, context)).await;
-        let outcome = match &ending {
-            Ending::Done(Ok(CallToolResponse::Complete(result)))
-                if result.is_error == Some(true) =>
-            {
-                "error"
-            }
-            Ending::Done(Ok(_)) => "ok",
-            Ending::Done(Err(_)) => "refused",
-            Ending::Panicked => "panic",
-            Ending::TimedOut => "timeout",
-            Ending::Cancelled => "cancelled",
+        let tool = self.handler.get_tool(&name);
+        let hints = tool.as_ref().map(|tool| tool.annotations.as_ref());
+        let reads = hints.map(|hints| hints.and_then(|hints| hints.read_only_hint) == Some(true));
+        let arguments = request.arguments.clone();
+        let asked = Asked {
+            method: "tools/call",
+            name: &name,
+            known: tool.is_some(),
+            changes: reads == Some(false),
+            arguments: arguments.as_ref(),
         };
+        let work = async |context| self.handler.call_tool(request, context).await;
+        let ending = self.counted(asked, context, work).await;
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(tool, milliseconds, outcome, "tool call");
+        let outcome = ending.outcome().word();
+        tracing::info!(tool = foreign(&name), milliseconds, outcome, "tool call");
         let mut response = tool_answer(ending)?;
         if let CallToolResponse::Complete(result) = &mut response {
             sign(&mut result.meta, signature);
@@ -212,7 +276,7 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let signature = self.signature(&context);
-        let ending = watch(context.ct.clone(), self.0.list_tools(request, context)).await;
+        let ending = watch(context.ct.clone(), self.handler.list_tools(request, context)).await;
         answer(ending).map(|mut result| {
             sign(&mut result.meta, signature);
             result
@@ -225,7 +289,7 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         context: RequestContext<RoleServer>,
     ) -> Result<ListPromptsResult, ErrorData> {
         let signature = self.signature(&context);
-        let ending = watch(context.ct.clone(), self.0.list_prompts(request, context)).await;
+        let ending = watch(context.ct.clone(), self.handler.list_prompts(request, context)).await;
         answer(ending).map(|mut result| {
             sign(&mut result.meta, signature);
             result
@@ -238,7 +302,10 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
         let signature = self.signature(&context);
-        let ending = watch(context.ct.clone(), self.0.get_prompt(request, context)).await;
+        let (name, arguments) = (request.name.clone(), request.arguments.clone());
+        let asked = Asked { arguments: arguments.as_ref(), ..Asked::of("prompts/get", &name) };
+        let work = async |context| self.handler.get_prompt(request, context).await;
+        let ending = self.counted(asked, context, work).await;
         answer(ending).map(|mut response| {
             if let GetPromptResponse::Complete(result) = &mut response {
                 sign(&mut result.meta, signature);
@@ -253,7 +320,7 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         context: RequestContext<RoleServer>,
     ) -> Result<ListResourcesResult, ErrorData> {
         let signature = self.signature(&context);
-        let ending = watch(context.ct.clone(), self.0.list_resources(request, context)).await;
+        let ending = watch(context.ct.clone(), self.handler.list_resources(request, context)).await;
         answer(ending).map(|mut result| {
             sign(&mut result.meta, signature);
             result
@@ -267,7 +334,7 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
     ) -> Result<ListResourceTemplatesResult, ErrorData> {
         let signature = self.signature(&context);
         let ct = context.ct.clone();
-        let work = self.0.list_resource_templates(request, context);
+        let work = self.handler.list_resource_templates(request, context);
         answer(watch(ct, work).await).map(|mut result| {
             sign(&mut result.meta, signature);
             result
@@ -280,7 +347,10 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
         let signature = self.signature(&context);
-        let ending = watch(context.ct.clone(), self.0.read_resource(request, context)).await;
+        let uri = request.uri.clone();
+        let asked = Asked::of("resources/read", &uri);
+        let work = async |context| self.handler.read_resource(request, context).await;
+        let ending = self.counted(asked, context, work).await;
         answer(ending).map(|mut response| {
             if let ReadResourceResponse::Complete(result) = &mut response {
                 sign(&mut result.meta, signature);
@@ -295,7 +365,10 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
         let signature = self.signature(&context);
-        let ending = watch(context.ct.clone(), self.0.complete(request, context)).await;
+        let name = request.argument.name.clone();
+        let asked = Asked::of("completion/complete", &name);
+        let work = async |context| self.handler.complete(request, context).await;
+        let ending = self.counted(asked, context, work).await;
         answer(ending).map(|mut result| {
             sign(&mut result.meta, signature);
             result
@@ -307,7 +380,7 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         request: SetLevelRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        answer(watch(context.ct.clone(), self.0.set_level(request, context)).await)
+        answer(watch(context.ct.clone(), self.handler.set_level(request, context)).await)
     }
 
     async fn subscribe(
@@ -315,7 +388,7 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         request: SubscribeRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        answer(watch(context.ct.clone(), self.0.subscribe(request, context)).await)
+        answer(watch(context.ct.clone(), self.handler.subscribe(request, context)).await)
     }
 
     /// What rmcp cannot read as the method it names comes here, as what it does not know.
@@ -327,7 +400,7 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         match misshapen(&request) {
             // Since 2026-07-28 `initialize` is no method any more.
             Some(fault) if request.method != "initialize" || !is_modern(&context) => Err(fault),
-            _ => self.0.on_custom_request(request, context).await,
+            _ => self.handler.on_custom_request(request, context).await,
         }
     }
 
@@ -336,7 +409,7 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         request: UnsubscribeRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        answer(watch(context.ct.clone(), self.0.unsubscribe(request, context)).await)
+        answer(watch(context.ct.clone(), self.handler.unsubscribe(request, context)).await)
     }
 }
 

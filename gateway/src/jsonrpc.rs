@@ -88,6 +88,9 @@ struct Message {
     id: Option<Value>,
     #[serde(default)]
     method: Option<Value>,
+    /// Read so that it stands there once.
+    #[serde(default, rename = "params")]
+    _params: Option<IgnoredAny>,
     #[serde(default)]
     result: Option<IgnoredAny>,
     #[serde(default)]
@@ -140,6 +143,10 @@ mod tests {
         );
         check(
             r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
+            Err((null.clone(), -32600, "each key once")),
+        );
+        check(
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{},"params":{"a":1}}"#,
             Err((null, -32600, "each key once")),
         );
     }

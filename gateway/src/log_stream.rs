@@ -12,8 +12,8 @@ use reqwest::Response;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Before the first line the server may have to ask its engine.
-const FIRST_LINE: Duration = Duration::from_secs(3);
+/// Before the first line the server may have to ask its engine; some send no head before it.
+pub(crate) const FIRST_LINE: Duration = Duration::from_secs(3);
 const SILENCE: Duration = Duration::from_millis(400);
 const AT_MOST: Duration = Duration::from_secs(8);
 /// However many are asked for.

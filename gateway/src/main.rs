@@ -18,7 +18,8 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let mut runtime =
         if config.mcp.http { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     let runtime = runtime.enable_all().build()?;
-    let result = runtime.block_on(maintenant_gateway::run(config));
+    let result = runtime
+        .block_on(maintenant_gateway::run(config, || args.check().map(|(config, _)| config)));
     // A thread may still be reading stdin.
     runtime.shutdown_background();
     result

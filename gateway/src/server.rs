@@ -1,5 +1,6 @@
 //! The MCP server: who it is, what it lists, and how a call finds its tool.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use maintenant_serve::clock;
@@ -14,21 +15,22 @@ use rmcp::model::{
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
+use tokio::sync::watch;
 
+use crate::auth::challenge::INSUFFICIENT_SCOPE;
 use crate::caller::{Caller, Scope};
+use crate::calls::Calls;
+use crate::calls::choice::ToolChoice;
 use crate::collectors::Collectors;
 use crate::error::unknown_one_of;
-use crate::guarded::is_modern;
+use crate::guarded::{Guarded, is_modern};
 use crate::progress::Progress;
 use crate::subscriptions::{self, Subscriptions};
-use crate::{completions, prompts, resources, schema};
+use crate::{as_of, completions, prompts, resources, schema};
 
 /// How long a client may keep a list without asking again. Lists change only with a new version,
 /// but are private: what there is may depend on who asks.
 const FRESH_MILLISECONDS: u64 = 300_000;
-
-/// Our own codes lie outside JSON-RPC's reserved range.
-const FORBIDDEN: ErrorCode = ErrorCode(4030);
 
 /// Clients show at most 2048 characters of this.
 pub const INSTRUCTIONS: &str = "\
@@ -67,11 +69,27 @@ struct Inner {
     /// Names of tools that change something, where nothing may be changed.
     withheld: Vec<String>,
     subscriptions: Subscriptions,
+    /// Which tools are offered at present.
+    choice: watch::Sender<ToolChoice>,
+    calls: Calls,
+}
+
+/// Names of all tools there are, sorted.
+pub fn tool_names() -> Vec<String> {
+    let mut names: Vec<String> =
+        Gateway::tool_router().map.into_keys().map(Cow::into_owned).collect();
+    names.sort();
+    names
 }
 
 impl Gateway {
     /// With `read_only`, tools that change anything are neither listed nor callable.
     pub fn new(collectors: Collectors, read_only: bool) -> Self {
+        Self::with(collectors, read_only, ToolChoice::default(), Calls::default())
+    }
+
+    /// With a choice of tools, the others are neither listed nor callable.
+    pub fn with(collectors: Collectors, read_only: bool, choice: ToolChoice, calls: Calls) -> Self {
         let mut router = Self::tool_router();
         for route in router.map.values_mut() {
             schema::tidy(&mut route.attr);
@@ -93,14 +111,30 @@ impl Gateway {
         }
         let tools = router.list_all();
         let subscriptions = Subscriptions::new(collectors.clone());
-        Self(Arc::new(Inner { collectors, router, tools, withheld, subscriptions }))
+        let choice = watch::Sender::new(choice);
+        Self(Arc::new(Inner { collectors, router, tools, withheld, subscriptions, choice, calls }))
+    }
+
+    /// Offers other tools from now on.
+    pub fn choose(&self, choice: ToolChoice) {
+        self.0.choice.send_replace(choice);
+    }
+
+    /// With what holds for every call.
+    pub fn guarded(self) -> Guarded<Self> {
+        let calls = self.0.calls.clone();
+        Guarded::new(self, calls)
+    }
+
+    fn switched_off_by(&self, tool: &str) -> Option<&'static str> {
+        self.0.choice.borrow().switched_off_by(tool)
     }
 
     pub(crate) fn collectors(&self) -> &Collectors {
         &self.0.collectors
     }
 
-    /// All tools, sorted by name.
+    /// All tools that may be chosen, sorted by name.
     pub fn tools(&self) -> &[Tool] {
         &self.0.tools
     }
@@ -120,9 +154,24 @@ impl Gateway {
         }
         if !self.0.router.has_route(&request.name) {
             let known = self.0.tools.iter().map(|tool| tool.name.as_ref());
+            let known = known.filter(|name| self.switched_off_by(name).is_none());
             return Err(unknown_one_of("tool", &request.name, known));
         }
-        self.0.router.call(ToolCallContext::new(self, request, context)).await
+        if let Some(variable) = self.switched_off_by(&request.name) {
+            let fault = format!(
+                "{} is switched off on this gateway; the operator can offer it with {variable}",
+                request.name
+            );
+            return Err(ErrorData::invalid_params(fault, None));
+        }
+        let scope = Scope::of_tool(&request.name);
+        if Caller::of(&context).is_some_and(|caller| !caller.may(scope)) {
+            // Over HTTP the door has said so already, where it could see what is called.
+            let fault = format!("{} takes the scope {}", request.name, scope.as_str());
+            return Err(ErrorData::new(ErrorCode(INSUFFICIENT_SCOPE), fault, None));
+        }
+        let call = self.0.router.call(ToolCallContext::new(self, request, context));
+        as_of::watched(call).await
     }
 }
 
@@ -132,7 +181,11 @@ fn may_read(context: &RequestContext<RoleServer>) -> Result<(), ErrorData> {
         return Ok(());
     }
     let scope = Scope::MonitorRead.as_str();
-    Err(ErrorData::new(FORBIDDEN, format!("this takes the scope {scope}"), None))
+    Err(ErrorData::new(
+        ErrorCode(INSUFFICIENT_SCOPE),
+        format!("this takes the scope {scope}"),
+        None,
+    ))
 }
 
 /// How long a client of 2026-07-28 may keep a list; earlier ones were never told such things.
@@ -211,12 +264,17 @@ impl ServerHandler for Gateway {
     ) -> Result<ListToolsResult, ErrorData> {
         first_page(request)?;
         let (ttl_ms, cache_scope) = freshness(&context);
-        let tools = self.0.tools.clone();
+        let caller = Caller::of(&context);
+        let listed = |tool: &&Tool| {
+            let may = caller.is_none_or(|caller| caller.may(Scope::of_tool(&tool.name)));
+            may && self.switched_off_by(&tool.name).is_none()
+        };
+        let tools = self.0.tools.iter().filter(listed).cloned().collect();
         Ok(ListToolsResult { ttl_ms, cache_scope, ..ListToolsResult::with_all_items(tools) })
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        self.0.router.get(name).cloned()
+        self.0.router.get(name).filter(|_| self.switched_off_by(name).is_none()).cloned()
     }
 
     async fn call_tool(

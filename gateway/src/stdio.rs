@@ -34,20 +34,23 @@ const LONGEST_LINE: usize = 1 << 20;
 const FINISH: Duration = Duration::from_secs(5);
 
 /// Serves until stdin ends or `stop`, then lets running calls finish, for at most ten seconds.
-pub async fn serve<H: ServerHandler>(handler: H, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve<H: ServerHandler>(
+    handler: Guarded<H>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let (input, output) = stdio_pipes();
     serve_on(handler, input, output, stop).await
 }
 
 /// The same on any pair of streams.
 pub async fn serve_on<H: ServerHandler>(
-    handler: H,
+    handler: Guarded<H>,
     input: impl AsyncRead + Send + Unpin + 'static,
     output: impl AsyncWrite + Send + Unpin + 'static,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let transport = Lines::new(input, output, stop);
-    match Box::pin(Guarded(handler).serve(transport)).await {
+    match Box::pin(handler.serve(transport)).await {
         Ok(running) => {
             let reason = running.waiting().await?;
             tracing::info!("stdio ended: {reason:?}");

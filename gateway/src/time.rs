@@ -31,7 +31,12 @@ pub fn parse(text: &str, now: Timestamp) -> Result<Timestamp, String> {
 
 /// RFC 3339 in UTC with whole seconds.
 pub fn show(moment: Timestamp) -> String {
-    Timestamp::from_second(moment.as_second()).unwrap_or(moment).to_string()
+    whole(moment).to_string()
+}
+
+/// Its second, so that who asks the same within one asks for the same span.
+pub fn whole(moment: Timestamp) -> Timestamp {
+    Timestamp::from_second(moment.as_second()).unwrap_or(moment)
 }
 
 /// A length of time as it is written in settings: `1h30m`.

@@ -6,6 +6,9 @@ use std::time::Duration;
 use maintenant_serve::settings::Secret;
 use reqwest::Url;
 
+/// Longest `email` (RFC 5321 §4.5.3.1.3, as corrected by erratum 1690).
+const LONGEST_ADDRESS: usize = 254;
+
 /// Everything about who may call. Without issuers and token, `/mcp` is open.
 #[derive(Debug, Clone)]
 pub struct AuthSettings {
@@ -67,6 +70,82 @@ impl Default for AuthSettings {
             issuer_ca: None,
             insecure_issuer: false,
             token: None,
+        }
+    }
+}
+
+impl AuthSettings {
+    /// Nobody is asked for credentials.
+    pub fn is_open(&self) -> bool {
+        self.issuers.is_empty() && self.token.is_none()
+    }
+
+    /// What an operator should know who did not mean it.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let allowed = &self.allowed;
+        let anyone = allowed.emails.is_empty() && allowed.subjects.is_empty();
+        let by_name = allowed.subject_as_email && !allowed.emails.is_empty();
+        let warnings = [
+            (
+                self.is_open(),
+                "/mcp asks for no credentials: everyone who reaches it reads the monitoring data; \
+                 set MAINTENANT_MCP_ISSUER or MAINTENANT_MCP_TOKEN; host and origin must be in \
+                 MAINTENANT_ALLOWED_HOSTS and MAINTENANT_ALLOWED_ORIGINS",
+            ),
+            (
+                !self.issuers.is_empty() && anyone,
+                "everyone to whom the issuer gives a token for this audience may call /mcp; \
+                 MAINTENANT_MCP_ALLOWED_EMAIL or MAINTENANT_MCP_ALLOWED_SUBJECTS names who may",
+            ),
+            (
+                !self.issuers.is_empty() && by_name,
+                "where a token has no `email`, its `sub` is compared with \
+                 MAINTENANT_MCP_ALLOWED_EMAIL; if people or clients of the issuer choose their \
+                 `sub`, set MAINTENANT_MCP_SUBJECT_AS_EMAIL=false",
+            ),
+            (
+                self.insecure_issuer,
+                "issuers may be reached over plain http (MAINTENANT_MCP_INSECURE_ISSUER): whoever \
+                 is on the way can make tokens",
+            ),
+        ];
+        warnings.into_iter().filter_map(|(holds, text)| holds.then_some(text)).collect()
+    }
+}
+
+/// Whether a text can be an address that is compared with others: one `@`, ASCII, nothing that is
+/// not seen. Domains are no patterns.
+pub fn is_address(text: &str) -> bool {
+    let parts = text.split_once('@');
+    text.len() <= LONGEST_ADDRESS
+        && text.bytes().all(|byte| byte.is_ascii_graphic())
+        && parts
+            .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_addresses_are_taken() {
+        for good in ["a@b", "first.last+tag@sub.example.org", &format!("{}@b", "x".repeat(252))] {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in [
+            "",
+            "a",
+            "@b",
+            "a@",
+            "a@b@c",
+            "a b@c",
+            "a@b\t",
+            "ä@b",
+            "a@\u{202e}b",
+            "@example.org",
+            &format!("{}@b", "x".repeat(253)),
+        ] {
+            assert!(!is_address(bad), "{bad}");
         }
     }
 }

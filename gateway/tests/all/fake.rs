@@ -16,6 +16,7 @@ use rmcp::service::RunningService;
 use rmcp::{RoleClient, ServiceExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,19 @@ impl Fake {
         Self { url, requests, _server: server }
     }
 
+    /// Answers a request for each permit of the gate.
+    pub(crate) async fn held(
+        answers: impl Fn(&str, usize) -> Answer + Send + Sync + 'static,
+        gate: Arc<Semaphore>,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (app, requests) = gated(answers, Some(gate));
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self { url, requests, _server: server }
+    }
+
     pub(crate) fn unix(
         path: &Path,
         answers: impl Fn(&str, usize) -> Answer + Send + Sync + 'static,
@@ -76,6 +90,13 @@ impl Fake {
 fn app(
     answers: impl Fn(&str, usize) -> Answer + Send + Sync + 'static,
 ) -> (Router, Arc<Mutex<Vec<Seen>>>) {
+    gated(answers, None)
+}
+
+fn gated(
+    answers: impl Fn(&str, usize) -> Answer + Send + Sync + 'static,
+    gate: Option<Arc<Semaphore>>,
+) -> (Router, Arc<Mutex<Vec<Seen>>>) {
     let requests = Arc::new(Mutex::new(Vec::<Seen>::new()));
     let seen = requests.clone();
     let answers = Arc::new(answers);
@@ -85,7 +106,7 @@ fn app(
         let method = request.method().to_string();
         let authorization = request.headers().get("authorization");
         let authorization = authorization.map(|value| value.to_str().unwrap().to_owned());
-        let (seen, answers) = (seen.clone(), answers.clone());
+        let (seen, answers, gate) = (seen.clone(), answers.clone(), gate.clone());
         async move {
             let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
             let body = String::from_utf8(body.to_vec()).unwrap();
@@ -94,6 +115,9 @@ fn app(
                 seen.push(Seen { method, path: path.clone(), authorization, body });
                 seen.iter().filter(|seen| seen.path == path).count()
             };
+            if let Some(gate) = gate {
+                gate.acquire().await.unwrap().forget();
+            }
             response(answers(&path, nth))
         }
     };
@@ -244,7 +268,11 @@ pub(crate) fn config(arguments: &[&str]) -> Config {
 }
 
 pub(crate) fn gateway(url: &str) -> Gateway {
-    let config = config(&["--url", url]);
+    gateway_with(url, &[])
+}
+
+pub(crate) fn gateway_with(url: &str, settings: &[&str]) -> Gateway {
+    let config = config(&[&["--url", url], settings].concat());
     Gateway::new(Collectors::new(config.collectors).unwrap(), false)
 }
 
@@ -265,7 +293,8 @@ impl Client {
         let (input, output) = tokio::io::split(far);
         let mut server = JoinSet::new();
         server.spawn(async move {
-            stdio::serve_on(gateway, input, output, CancellationToken::new()).await.unwrap();
+            let handler = gateway.guarded();
+            stdio::serve_on(handler, input, output, CancellationToken::new()).await.unwrap();
         });
         let peer = ().serve(near).await.unwrap();
         let tools = peer.list_all_tools().await.unwrap();

@@ -10,18 +10,30 @@
 )]
 
 mod alerts;
+mod auth;
 mod beyond;
+mod cache;
+mod calls;
 mod fake;
 mod faults;
+mod fleet;
+mod issuers;
 mod monitors;
 mod probes;
 mod prompts;
+mod refreshing;
+mod reload;
 mod resources;
+mod signer;
+mod sizes;
 mod status_page;
 mod stdio;
 mod subscriptions;
 mod tls;
+mod tokens;
 mod tools;
 mod updates;
 mod usage;
+mod v1;
+mod vectors;
 mod wire;

@@ -4,7 +4,7 @@ use rmcp::ServiceError;
 use rmcp::model::{ReadResourceRequestParams, ResourceContents};
 use serde_json::{Value, json};
 
-use crate::fake::{Answer, Client, Fake, nobody};
+use crate::fake::{Answer, Client, Fake, gateway_with, nobody};
 use crate::{alerts, probes, updates, usage};
 
 async fn read(client: &Client, uri: &str) -> Result<Value, ServiceError> {
@@ -31,7 +31,8 @@ fn v1(path: &str, nth: usize) -> Answer {
 #[tokio::test]
 async fn addresses_of_earlier_versions_are_read_and_not_listed() {
     let fake = Fake::tcp(v1).await;
-    let client = Client::new(&fake.url).await;
+    // Both are asked for anew, and neither says from when it was kept.
+    let client = Client::of(gateway_with(&fake.url, &["--mcp-cache=0"])).await;
     let listed = client.peer.list_all_resources().await.unwrap();
     let listed: Vec<&str> = listed.iter().map(|resource| resource.uri.as_str()).collect();
     let tools = [

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use maintenant_gateway::calls::Calls;
+use maintenant_gateway::guarded::Guarded;
 use maintenant_gateway::stdio::serve_on;
 use rmcp::model::{CallToolRequestParams, CallToolResponse, CallToolResult, ErrorData};
 use rmcp::service::RequestContext;
@@ -36,7 +38,12 @@ impl Session {
         let (input, output) = tokio::io::split(far);
         let stop = CancellationToken::new();
         let mut server = JoinSet::new();
-        server.spawn(serve_on(handler, input, output, stop.clone()));
+        server.spawn(serve_on(
+            Guarded::new(handler, Calls::default()),
+            input,
+            output,
+            stop.clone(),
+        ));
         let (output, input) = tokio::io::split(near);
         Self { input, output: BufReader::new(output).lines(), server, stop, _fake: None }
     }

@@ -13,8 +13,11 @@ use axum::{Extension, Json, Router};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use http::header::CONTENT_TYPE;
+use maintenant_gateway::auth::admission::Admission;
 use maintenant_gateway::caller::{AdmittedBy, Caller, Scope};
+use maintenant_gateway::calls::Calls;
 use maintenant_gateway::event_stream::{Changes, follow};
+use maintenant_gateway::guarded::Guarded;
 use maintenant_gateway::progress::Progress;
 use maintenant_gateway::stdio::serve_on;
 use maintenant_gateway::subscriptions::EndOfStreams;
@@ -189,8 +192,14 @@ impl Server {
         let collectors = Collectors::new(config.collectors).unwrap();
         let gateway = Gateway::new(collectors.clone(), false);
         let drain = Drain::default();
-        let mut routes = mcp::router(gateway, collectors, &config.mcp, &drain.cut)
-            .layer(Extension(EndOfStreams(drain.begin.clone())));
+        let mut routes = mcp::router(
+            gateway,
+            collectors,
+            &config.mcp,
+            &Admission::new(&config.mcp).unwrap(),
+            &drain.cut,
+        )
+        .layer(Extension(EndOfStreams(drain.begin.clone())));
         if let Some(caller) = caller {
             routes = routes.layer(Extension(caller));
         }
@@ -455,15 +464,16 @@ async fn who_may_not_read_gets_no_resource_no_update_and_no_name() {
     let upstream = Streaming::new(Manners::Ours).await;
     let caller = caller(Some(vec![Scope::LogsRead]));
     let server = Server::for_caller(&upstream.url, Some(caller)).await;
-    let mut listener = server.listen(&[ALERTS]).await;
-    assert_eq!(listener.next().await.unwrap()["error"]["code"], 4030);
+    let listen = json!({"notifications": {"resourceSubscriptions": [ALERTS]}});
     let complete = json!({"ref": {"type": "ref/prompt", "name": "triage"},
                           "argument": {"name": "container", "value": ""}});
-    for (method, params) in
-        [("resources/read", json!({"uri": OVERVIEW})), ("completion/complete", complete)]
-    {
+    for (method, params) in [
+        ("subscriptions/listen", listen),
+        ("resources/read", json!({"uri": OVERVIEW})),
+        ("completion/complete", complete),
+    ] {
         let answer: Value = server.modern(method, params).await.json().await.unwrap();
-        assert_eq!(answer["error"]["code"], 4030, "{method}");
+        assert_eq!(answer["error"]["code"], 4032, "{method}");
         let message = answer["error"]["message"].as_str().unwrap();
         assert!(message.contains("monitor:read"), "{message}");
     }
@@ -477,7 +487,7 @@ async fn on_stdio_listening_ends_with_the_input() {
     let (near, far) = tokio::io::duplex(1 << 16);
     let (input, output) = tokio::io::split(far);
     let mut server = JoinSet::new();
-    server.spawn(serve_on(gateway, input, output, CancellationToken::new()));
+    server.spawn(serve_on(gateway.guarded(), input, output, CancellationToken::new()));
     let (output, mut input) = tokio::io::split(near);
     let mut lines = BufReader::new(output).lines();
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -524,7 +534,7 @@ fn call_slowly(
     let (near, far) = tokio::io::duplex(bytes);
     let (input, output) = tokio::io::split(far);
     let mut server = JoinSet::new();
-    server.spawn(serve_on(slow.clone(), input, output, CancellationToken::new()));
+    server.spawn(serve_on(guarded_slow(slow), input, output, CancellationToken::new()));
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
                       "io.modelcontextprotocol/clientCapabilities": {}, "progressToken": "p"});
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
@@ -566,7 +576,16 @@ async fn over_http_a_slow_call_becomes_a_stream_only_for_who_asked() {
     let settings = config(&["--url", &nobody().await]).mcp;
     let drain = Drain::default();
     let slow = Slow::default();
-    let server = Server::start(mcp::mcp_routes(slow, &settings, &drain.cut), drain.clone()).await;
+    let server = Server::start(
+        mcp::mcp_routes(
+            guarded_slow(&slow),
+            &settings,
+            &Admission::new(&settings).unwrap(),
+            &drain.cut,
+        ),
+        drain.clone(),
+    )
+    .await;
     let call = json!({"name": "x", "arguments": {}});
     let mut asking = call.clone();
     asking["_meta"]["progressToken"] = json!(7);
@@ -577,4 +596,8 @@ async fn over_http_a_slow_call_becomes_a_stream_only_for_who_asked() {
     let progress = json!("notifications/progress");
     assert_eq!(methods, [&progress, &progress, &Value::Null]);
     assert_eq!(plain.headers()[CONTENT_TYPE], "application/json");
+}
+
+fn guarded_slow(slow: &Slow) -> Guarded<Slow> {
+    Guarded::new(slow.clone(), Calls::default())
 }

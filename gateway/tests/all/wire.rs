@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use maintenant_gateway::auth::admission::Admission;
+use maintenant_gateway::calls::Calls;
 use maintenant_gateway::guarded::Guarded;
 use maintenant_gateway::{Collectors, Gateway, http as mcp};
 use maintenant_serve::guard::{BodyLimits, guarded};
@@ -16,8 +18,8 @@ use tokio::task::JoinSet;
 
 use crate::fake::{Fake, config, contract, error, nobody};
 
-struct Server {
-    url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     client: reqwest::Client,
     drain: Drain,
     task: JoinSet<()>,
@@ -31,10 +33,12 @@ impl Server {
         let collectors = Collectors::new(config.collectors).unwrap();
         let gateway = Gateway::new(collectors.clone(), false);
         let drain = Drain::default();
-        Self::start(mcp::router(gateway, collectors, &config.mcp, &drain.cut), drain).await
+        let admission = Admission::new(&config.mcp).unwrap();
+        Self::start(mcp::router(gateway, collectors, &config.mcp, &admission, &drain.cut), drain)
+            .await
     }
 
-    async fn start(routes: axum::Router, drain: Drain) -> Self {
+    pub(crate) async fn start(routes: axum::Router, drain: Drain) -> Self {
         let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap();
         let url = format!("http://{}", listener.address());
         let app = guarded(routes, BodyLimits { bytes: u64::MAX, ..BodyLimits::default() });
@@ -44,11 +48,11 @@ impl Server {
         Self { url, client, drain, task }
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))
     }
 
-    fn post(&self, body: impl Into<reqwest::Body>) -> RequestBuilder {
+    pub(crate) fn post(&self, body: impl Into<reqwest::Body>) -> RequestBuilder {
         self.request(Method::POST, "/mcp")
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream")
@@ -86,7 +90,7 @@ impl Server {
     }
 }
 
-async fn json(response: Response) -> Value {
+pub(crate) async fn json(response: Response) -> Value {
     let text = response.text().await.unwrap();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
@@ -458,7 +462,9 @@ async fn faulty() -> Server {
 async fn served(faulty: Faulty) -> Server {
     let drain = Drain::default();
     let settings = config(&["--url", "http://localhost"]).mcp;
-    Server::start(mcp::mcp_routes(faulty, &settings, &drain.cut), drain).await
+    let admission = Admission::new(&settings).unwrap();
+    let guarded = Guarded::new(faulty, Calls::default());
+    Server::start(mcp::mcp_routes(guarded, &settings, &admission, &drain.cut), drain).await
 }
 
 #[tokio::test]
@@ -475,7 +481,7 @@ async fn a_tool_that_never_ends_is_answered_after_thirty_seconds() {
     let (near, far) = tokio::io::duplex(1 << 12);
     let (client, server) = tokio::join!(
         rmcp::ServiceExt::serve((), near),
-        rmcp::ServiceExt::serve(Guarded(Faulty::default()), far)
+        rmcp::ServiceExt::serve(Guarded::new(Faulty::default(), Calls::default()), far)
     );
     let started = tokio::time::Instant::now();
     let answer = client.unwrap().call_tool(CallToolRequestParams::new("endless")).await.unwrap();

@@ -119,6 +119,7 @@ def ask_with_v1_client(target: Target, tool: str, **arguments: Any) -> Answer:
     """The same call by the previous generation of the Python SDK, which has its own environment."""
     assert LEGACY_PYTHON.is_file(), f"{LEGACY_PYTHON} is missing; `tests/run` makes it"
     order: dict[str, Any] = {"tool": tool, "arguments": arguments, "url": target.url}
+    order["token"] = target.token
     if target.program is not None:
         order["command"] = str(binary(target.program))
         order["args"] = list(target.arguments)

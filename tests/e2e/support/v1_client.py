@@ -12,7 +12,9 @@ from mcp.client.streamable_http import streamablehttp_client
 
 async def main(order: dict[str, Any]) -> dict[str, Any]:
     if order["url"]:
-        connection = streamablehttp_client(order["url"])
+        token = order.get("token")
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection = streamablehttp_client(order["url"], headers=headers)
     else:
         server = StdioServerParameters(
             command=order["command"], args=order["args"], env=order["env"]

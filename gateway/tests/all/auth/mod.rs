@@ -1,0 +1,158 @@
+//! Who may call `/mcp`, over real HTTP and in both eras of the protocol.
+
+mod door;
+mod identity;
+mod resource;
+mod scopes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use maintenant_gateway::auth::admission::{Admission, Verify};
+use maintenant_gateway::auth::{IssuerState, Refusal};
+use maintenant_gateway::caller::{AdmittedBy, Caller, Scope};
+use maintenant_gateway::{Collectors, Gateway, http as mcp};
+use maintenant_serve::listener::Drain;
+use reqwest::{RequestBuilder, Response};
+use serde_json::{Value, json};
+
+use crate::fake::config;
+use crate::wire::{Server, json};
+
+const ISSUER: &str = "--mcp-issuer=https://id.example.org";
+const BASE: &str = "--base-url=https://m.example.org";
+const METADATA: &str =
+    "resource_metadata=\"https://m.example.org/.well-known/oauth-protected-resource/mcp\"";
+const STATIC: &str = "0123456789abcdef0123456789abcdef";
+
+/// What each token stands for; reasons hold a word that must not be told.
+struct Script {
+    keys: usize,
+}
+
+fn caller(scopes: Option<Vec<Scope>>) -> Caller {
+    Caller {
+        admitted_by: AdmittedBy::Email,
+        issuer: Some("https://id.example.org".to_owned()),
+        subject: Some("007".to_owned()),
+        email: Some("alice@example.org".to_owned()),
+        client: Some("editor".to_owned()),
+        scopes,
+        expires_at: None,
+    }
+}
+
+#[async_trait]
+impl Verify for Script {
+    async fn verify(&self, token: &str, now: Timestamp) -> Result<Caller, Refusal> {
+        match token {
+            "everything" => Ok(caller(None)),
+            "ending" => {
+                Ok(Caller { expires_at: Some(now + Duration::from_millis(300)), ..caller(None) })
+            }
+            "nothing" => Ok(caller(Some(Vec::new()))),
+            "reading" => Ok(caller(Some(vec![Scope::MonitorRead]))),
+            "logs" => Ok(caller(Some(vec![Scope::LogsRead]))),
+            "writing" => Ok(caller(Some(Scope::ALL.to_vec()))),
+            "stranger" => Err(Refusal::NotAllowed("hidden")),
+            "early" => Err(Refusal::Unavailable("hidden".to_owned())),
+            "flood" => Err(Refusal::TooMany),
+            _ => Err(Refusal::Invalid("hidden")),
+        }
+    }
+
+    fn state(&self) -> Vec<IssuerState> {
+        vec![IssuerState {
+            issuer: "https://id.example.org".to_owned(),
+            keys: self.keys,
+            fetched_at: None,
+            error: Some("hidden".to_owned()),
+        }]
+    }
+}
+
+/// A gateway whose tokens are those of the script, if it has an issuer.
+async fn gateway(url: &str, settings: &[&str]) -> Server {
+    gateway_with(url, settings, Script { keys: 1 }).await
+}
+
+async fn gateway_with(url: &str, settings: &[&str], script: Script) -> Server {
+    let arguments: Vec<&str> = ["--url", url].into_iter().chain(settings.iter().copied()).collect();
+    let config = config(&arguments);
+    let collectors = Collectors::new(config.collectors).unwrap();
+    let issued = !config.mcp.auth.issuers.is_empty();
+    let script = issued.then(|| Arc::new(script) as Arc<dyn Verify>);
+    let admission = Admission::of(&config.mcp, script);
+    let drain = Drain::default();
+    let gateway = Gateway::new(collectors.clone(), false);
+    Server::start(mcp::router(gateway, collectors, &config.mcp, &admission, &drain.cut), drain)
+        .await
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Era {
+    /// 2025-11-25 and before.
+    Legacy,
+    /// 2026-07-28.
+    Modern,
+}
+
+const ERAS: [Era; 2] = [Era::Legacy, Era::Modern];
+
+fn call(server: &Server, era: Era, method: &str, mut params: Value) -> RequestBuilder {
+    let name = ["name", "uri"].into_iter().find_map(|key| params[key].as_str());
+    let name = name.filter(|_| method != "completion/complete").map(str::to_owned);
+    if era == Era::Modern {
+        params["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("2026-07-28");
+        params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    }
+    let body = json!({"jsonrpc": "2.0", "id": "a", "method": method, "params": params});
+    let request = server.post(body.to_string());
+    if era == Era::Legacy {
+        return request.header("mcp-protocol-version", "2025-11-25");
+    }
+    let request = request.header("mcp-protocol-version", "2026-07-28").header("mcp-method", method);
+    match name {
+        Some(name) => request.header("mcp-name", name),
+        None => request,
+    }
+}
+
+fn tool(server: &Server, era: Era, name: &str, token: &str) -> RequestBuilder {
+    call(server, era, "tools/call", json!({"name": name, "arguments": {}})).bearer_auth(token)
+}
+
+fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
+    response.headers().get(name).map(|value| value.to_str().unwrap())
+}
+
+struct Refused<'a> {
+    status: u16,
+    code: i64,
+    challenge: Option<&'a str>,
+    retry_after: Option<&'a str>,
+    id: Value,
+}
+
+/// A refusal as it is told, and that it tells nothing else.
+async fn check(response: Response, expected: Refused<'_>) {
+    assert_eq!(response.status().as_u16(), expected.status);
+    assert_eq!(header(&response, "www-authenticate"), expected.challenge);
+    assert_eq!(header(&response, "retry-after"), expected.retry_after);
+    assert_eq!(header(&response, "cache-control"), Some("no-store"));
+    assert_eq!(header(&response, "content-type"), Some("application/json"));
+    assert_eq!(header(&response, "x-content-type-options"), Some("nosniff"));
+    assert!(response.headers().get("access-control-allow-origin").is_none());
+    assert!(!format!("{:?}", response.headers()).contains("hidden"));
+    let answer = json(response).await;
+    assert_eq!(answer["error"]["code"], expected.code);
+    assert_eq!((&answer["jsonrpc"], &answer["id"]), (&json!("2.0"), &expected.id));
+    assert!(answer["error"]["message"].as_str().unwrap().len() > 20, "{answer}");
+    let keys: Vec<&String> = answer["error"].as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["code", "message"]);
+    for hidden in ["hidden", "alice", "007"] {
+        assert!(!answer.to_string().contains(hidden), "{answer}");
+    }
+}
