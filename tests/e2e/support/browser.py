@@ -57,7 +57,7 @@ class Browser:
         """Opens a page."""
         theirs_in, ours_out = os.pipe()
         ours_in, theirs_out = os.pipe()
-        with tempfile.TemporaryDirectory(prefix="mt-browser-") as profile:
+        with tempfile.TemporaryDirectory(prefix="mt-browser-", ignore_cleanup_errors=True) as profile:
             # It takes its orders from descriptor 3 and answers on 4, each message ended by a NUL.
             redirected = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out} {ours_out}>&- {ours_in}<&-'
             command = ["bash", "-c", redirected, "bash", self.program, *self._flags(profile)]
@@ -109,7 +109,7 @@ class Browser:
         ]
 
     def _run(self, arguments: list[str]) -> "subprocess.CompletedProcess[str]":
-        with tempfile.TemporaryDirectory(prefix="mt-browser-") as profile:
+        with tempfile.TemporaryDirectory(prefix="mt-browser-", ignore_cleanup_errors=True) as profile:
             return subprocess.run(
                 [self.program, *self._flags(profile), "--enable-logging=stderr", *arguments],
                 capture_output=True,

@@ -55,17 +55,17 @@ impl Gateway {
             ));
         }
         let collectors = self.collectors().choose(collector)?;
-        // Both questions below share one span of time.
+        // All questions below share one span of time.
         let end = Instant::now() + DEADLINE;
         let lists = |collector: Arc<Collector>| async move { collector.containers().await };
-        let answers = ask_until(end, collectors, lists).await;
-        let mut silent = silent(&answers);
-        let mut answering = Vec::new();
-        let mut known: Vec<(Arc<Collector>, Listed)> = Vec::new();
-        for (collector, list) in answers.successes()? {
-            answering.push(collector.clone());
-            known.extend(list.into_iter().map(|container| (collector.clone(), container)));
+        let mut found = Known::of(ask_until(end, collectors.clone(), lists).await)?;
+        if matches!(choose(wanted, &found.containers), Choice::None) {
+            // Of what was listed a moment ago it cannot be said that it is not there.
+            let lists =
+                |collector: Arc<Collector>| async move { collector.live().containers().await };
+            found = Known::of(ask_until(end, collectors, lists).await)?;
         }
+        let Known { containers: known, answering, mut silent } = found;
         match choose(wanted, &known) {
             Choice::One(at) => {
                 let Some((collector, container)) = known.into_iter().nth(at) else {
@@ -98,6 +98,25 @@ impl Gateway {
             }
         }
         Err(unknown(wanted, known.iter().map(|(_, container)| container), &silent))
+    }
+}
+
+/// The containers that are listed.
+struct Known {
+    containers: Vec<(Arc<Collector>, Listed)>,
+    answering: Vec<Arc<Collector>>,
+    silent: Vec<String>,
+}
+
+impl Known {
+    fn of(answers: Answers<Vec<Listed>>) -> Result<Self, ToolError> {
+        let silent = silent(&answers);
+        let (mut containers, mut answering) = (Vec::new(), Vec::new());
+        for (collector, list) in answers.successes()? {
+            answering.push(collector.clone());
+            containers.extend(list.into_iter().map(|container| (collector.clone(), container)));
+        }
+        Ok(Self { containers, answering, silent })
     }
 }
 
