@@ -238,9 +238,9 @@ def test_the_page_comes_back_to_its_events_after_they_were_refused(
         assert page.public.get("/status/events").status_code == 503
         with browser.open(page.url) as document:
             wait_until(lambda: "Web shop" in document(), "the page is open")
-            seats.close()
             # It tries again after half a minute at most, and asks for the page anew then.
             document.run("document.getElementById('as-of').dataset.old = 'yes'")
+            seats.close()
             fresh = "document.getElementById('as-of').dataset.old === undefined"
             wait_until(lambda: document.run(fresh), "it is connected", within=45, every=0.5)
 
