@@ -17,6 +17,7 @@ mod calls;
 mod fake;
 mod faults;
 mod fleet;
+mod goals;
 mod issuers;
 mod monitors;
 mod probes;

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, advance, sleep};
 
+use crate::goals::size;
 use crate::signer::Signer;
 
 const NOW: i64 = 1_800_000_000;
@@ -153,11 +154,15 @@ async fn two_hundred_rotations_with_overlap_refuse_nobody() {
     for at in 1..=200 {
         bench.publish(&[keys[at - 1].named(&name(at - 1)), keys[at].named(&name(at))]);
         sleep(COOLDOWN).await;
-        for who in [at - 1, at, at - 1, at] {
-            let verdict = bench.verify(&token(&keys[who], Some(&name(who)))).await;
-            assert_eq!(verdict, Ok(()), "rotation {at}");
+        let tokens = [at - 1, at].map(|who| token(&keys[who], Some(&name(who))));
+        // At full size as many as 200 calls a second are until the next rotation.
+        for _ in 0..size(2, 3000) {
+            for token in &tokens {
+                assert_eq!(bench.verify(token).await, Ok(()), "rotation {at}");
+            }
         }
     }
+    println!("{} calls, {} fetches", 200 * 2 * size(2, 3000), bench.fetches());
     assert!(bench.fetches() <= 202 + 12, "{}", bench.fetches());
 }
 
@@ -182,7 +187,8 @@ async fn a_withdrawn_key_dies_with_the_next_set() {
     assert_eq!(bench.verify(&old_token).await, Ok(()));
     bench.publish(&[new.named("b")]);
     assert_eq!(bench.verify(&old_token).await, Ok(()));
-    sleep(INTERVAL * 2).await;
+    // One interval, and the tenth by which it varies.
+    sleep(INTERVAL + INTERVAL / 10 + Duration::from_secs(1)).await;
     assert_eq!(bench.verify(&old_token).await, Err(Refusal::Invalid("signed by no known key")));
     // The same name for another key helps nobody.
     bench.publish(&[new.named("a")]);
@@ -204,11 +210,13 @@ async fn made_up_keys_cost_one_fetch_in_thirty_seconds_and_others_no_time() {
 
     let forger = Signer::other(ALGORITHM);
     let before = bench.fetches();
+    let tenths = size(900, 6000);
     let flood = async {
         // Three cool-downs, ten forged tokens every tenth of a second.
-        for tenth in 0..900 {
-            let forged: Vec<_> =
-                (0..10).map(|n| token(forger, Some(&format!("made-up-{tenth}-{n}")))).collect();
+        for tenth in 0..tenths {
+            let forged: Vec<_> = (0..size(10, 100))
+                .map(|n| token(forger, Some(&format!("made-up-{tenth}-{n}"))))
+                .collect();
             let verdicts = join_all(forged.iter().map(|forged| bench.verify(forged))).await;
             let refused = Err(Refusal::Invalid("signed by no known key"));
             assert!(verdicts.iter().all(|verdict| *verdict == refused), "{verdicts:?}");
@@ -216,7 +224,7 @@ async fn made_up_keys_cost_one_fetch_in_thirty_seconds_and_others_no_time() {
         }
     };
     let others = async {
-        for _ in 0..900 {
+        for _ in 0..tenths {
             let began = Instant::now();
             assert_eq!(bench.verify(&good).await, Ok(()));
             assert_eq!(began.elapsed(), Duration::ZERO, "it waited");
@@ -227,7 +235,17 @@ async fn made_up_keys_cost_one_fetch_in_thirty_seconds_and_others_no_time() {
     tokio::join!(flood, others);
     let windows = began.elapsed().as_secs().div_ceil(COOLDOWN.as_secs());
     let fetches = bench.fetches() - before;
-    assert!((1..=usize::try_from(windows).unwrap()).contains(&fetches), "{fetches} in {windows}");
+    let flooded = began.elapsed();
+
+    // What is fetched in such an outage anyway, which a long flood lives to see.
+    let bench = Bench::new(&[key.named("a")]);
+    assert_eq!(bench.verify(&good).await, Ok(()));
+    bench.fail(Duration::from_secs(5));
+    sleep(COOLDOWN + flooded).await;
+    let (anyway, most) = (bench.fetches() - 1, usize::try_from(windows).unwrap());
+    let forged = tenths * size(10, 100);
+    println!("{forged} forged tokens, {fetches} fetches in {windows} windows, {anyway} anyway");
+    assert!((1..=most + anyway).contains(&fetches), "{fetches} in {windows}, {anyway} anyway");
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,6 +313,17 @@ async fn a_hundred_outages_of_every_kind_refuse_nobody_and_end_by_themselves() {
         (0, Ok(json!({"keys": []}))),
         (0, Ok(json!({"keys": [{"kty": "oct", "k": "AA"}]}))),
         (0, Ok(json!({}))),
+        (1, Err("reset".to_owned())),
+        (5, Ok(json!({"keys": []}))),
+        (0, Ok(json!(null))),
+        (0, Ok(json!([]))),
+        (0, Ok(json!("keys"))),
+        (0, Ok(json!({"keys": null}))),
+        (0, Ok(json!({"keys": {}}))),
+        (0, Ok(json!({"keys": [null]}))),
+        (0, Ok(json!({"keys": [{"kty": "RSA", "n": "AQAB", "e": "AQAB"}]}))),
+        (0, Ok(json!({"keys": [{"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}]}))),
+        (0, Ok(json!({"keys": [{"kty": "OKP", "crv": "Ed448", "x": "AA"}]}))),
     ];
     let bench = Bench::new(&[key.named("a")]);
     for cycle in 0..100 {
@@ -309,6 +338,7 @@ async fn a_hundred_outages_of_every_kind_refuse_nobody_and_end_by_themselves() {
             assert_eq!(bench.verifier.state()[0].error, None, "cycle {cycle}");
         }
     }
+    println!("{} kinds, 100 cycles each, none refused", faults.len());
 }
 
 #[tokio::test(start_paused = true)]

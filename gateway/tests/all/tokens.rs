@@ -1,23 +1,32 @@
 //! Tokens, hostile and legal, as products over algorithms and the ways keys are published. The
 //! issuers are real servers.
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aws_lc_rs::hmac;
 use axum::extract::{Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use jiff::Timestamp;
+use maintenant_gateway::auth::admission::{Admission, Verify};
 use maintenant_gateway::auth::settings::{Allowed, AuthSettings, Issuer};
 use maintenant_gateway::auth::{Refusal, Verifier};
-use maintenant_gateway::caller::{AdmittedBy, Scope};
+use maintenant_gateway::caller::{AdmittedBy, Caller, Scope};
+use maintenant_gateway::{Collectors, Gateway, http as mcp};
+use maintenant_serve::listener::Drain;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::fake::config;
+use crate::goals::size;
 use crate::signer::{ALGORITHMS, Signer, encode};
+use crate::wire::Server;
 
 const NOW: i64 = 1_800_000_000;
 const ISSUER: &str = "https://issuer.example/realm";
@@ -467,6 +476,79 @@ async fn every_legal_token_is_taken_and_every_hostile_one_refused() {
     }
     println!("{taken} legal tokens taken, {refused} hostile ones refused");
     assert!(taken >= 500 && refused >= 5000, "{taken} taken, {refused} refused");
+}
+
+/// The verifier, at the time that the tokens are made for.
+struct Then(Verifier);
+
+#[async_trait]
+impl Verify for Then {
+    async fn verify(&self, token: &str, _: Timestamp) -> Result<Caller, Refusal> {
+        self.0.verify(token, now()).await
+    }
+}
+
+/// A gateway whose callers say through a proxy who they are, so that none comes too often.
+async fn door(verifier: Verifier) -> Server {
+    let issuer = format!("--mcp-issuer={ISSUER}");
+    let proxy = "--trusted-proxies=127.0.0.1/32";
+    let base = "--base-url=https://monitor.example";
+    let config = config(&["--url=http://127.0.0.1:1", &issuer, base, proxy]);
+    let collectors = Collectors::new(config.collectors).unwrap();
+    let admission = Admission::of(&config.mcp, Some(Arc::new(Then(verifier))));
+    let (drain, gateway) = (Drain::default(), Gateway::new(collectors.clone(), false));
+    Server::start(mcp::router(gateway, collectors, &config.mcp, &admission, &drain.cut), drain)
+        .await
+}
+
+/// The token with one character changed, in `count` places.
+fn misspelt(token: &str, count: usize) -> Vec<(String, String)> {
+    let step = (token.len() / count).max(1);
+    let places = (0..token.len()).step_by(step).filter(|at| token.as_bytes()[*at] != b'.');
+    let change = |at: usize| {
+        let other = if &token[at..=at] == "A" { "B" } else { "A" };
+        (format!("character {at}"), format!("{}{other}{}", &token[..at], &token[at + 1..]))
+    };
+    places.map(change).collect()
+}
+
+#[tokio::test]
+async fn no_hostile_token_passes_the_door_and_every_legal_one_does() {
+    let forms: Vec<Form> = Form::all().into_iter().step_by(size(13, 1)).collect();
+    let (url, mut tasks) = serve(forms.iter().map(|form| form.jwks()).collect()).await;
+    let (mut seen, mut taken, mut callers) = (HashSet::new(), 0, 0_u32);
+    let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).to_string();
+    for (at, form) in forms.iter().enumerate() {
+        let server = door(start(&settings(&format!("{url}/{at}")), &mut tasks)).await;
+        let mut status = async |token: &str| {
+            callers += 1;
+            let [_, a, b, c] = callers.to_be_bytes();
+            // What cannot be sent needs no refusal.
+            let bearer = HeaderValue::from_bytes(format!("Bearer {token}").as_bytes()).ok()?;
+            let request = server.post(list.clone()).header(AUTHORIZATION, bearer);
+            let request = request.header("x-forwarded-for", format!("10.{a}.{b}.{c}"));
+            Some(request.send().await.unwrap().status().as_u16())
+        };
+        let good = form.good();
+        for (name, token) in form.legal() {
+            assert_eq!(status(&token).await, Some(200), "{form:?}: {name}");
+            taken += 1;
+        }
+        for (name, token) in form.hostile().into_iter().chain(misspelt(&good, size(20, 280))) {
+            // RFC 6750 §2.1: one space or more before a token are the header's.
+            if token.starts_with(' ') {
+                continue;
+            }
+            match status(&token).await {
+                Some(400 | 401 | 431) => seen.insert(token),
+                None => continue,
+                answer => panic!("{form:?}: {name}: {answer:?}"),
+            };
+        }
+        assert_eq!(status(&good).await, Some(200), "{form:?}");
+    }
+    println!("{taken} legal tokens taken, {} distinct hostile ones refused", seen.len());
+    assert!(taken >= size(50, 500) && seen.len() >= size(500, 20_000), "{taken}, {}", seen.len());
 }
 
 #[tokio::test]
