@@ -1,5 +1,7 @@
 //! Settings of the gateway: an environment variable each, also a flag; secrets also as a file.
 
+use std::path::PathBuf;
+
 use clap::Parser;
 use maintenant_serve::args::{ListenArgs, LogArgs, Logging, TokenArgs};
 use maintenant_serve::clients::IpNet;
@@ -19,7 +21,11 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:8080";
 /// Answers MCP clients with what collectors know: MCP tools become calls of their REST API.
 #[derive(Debug, Parser)]
 #[command(name = "maintenant-gateway", version)]
+// A setting may also stand behind the command.
+#[command(mut_args(|arg| arg.global(true)))]
 pub struct Args {
+    #[command(subcommand)]
+    pub command: Option<Command>,
     /// Collector: http(s)://… or unix:/path; several as name=url,name=url
     #[arg(long, env = "MAINTENANT_URL", value_name = "URL")]
     url: Option<String>,
@@ -33,6 +39,20 @@ pub struct Args {
     listen: ListenArgs,
     #[command(flatten)]
     log: LogArgs,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Say what works of these settings and what does not, and end: exit code 0 when all is well, 1
+    /// when something does not work, 64 when the settings are wrong
+    Check {
+        /// Also say whether the bearer token in FILE is let in; - is stdin
+        #[arg(long, value_name = "FILE")]
+        token: Option<PathBuf>,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Settings of the MCP side, shared with the program that runs collector and gateway in one.
@@ -110,7 +130,7 @@ impl Args {
         let rest = if listen.base_url.host().is_none() { &mut noted } else { &mut faults };
         let base_url = base_url(self.listen.base_url.as_deref(), &listen.address, rest);
         let mcp = self.mcp.settings(base_url, listen.trusted_proxies, &mut faults);
-        if !mcp.http && !mcp.stdio {
+        if self.command.is_none() && !mcp.http && !mcp.stdio {
             faults.add(
                 "MAINTENANT_MCP",
                 "nothing to serve; set MAINTENANT_MCP=true for HTTP, or give --mcp-stdio",

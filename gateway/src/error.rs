@@ -51,8 +51,7 @@ impl ToolError {
 
     /// What only the extended edition does, asked of a collector `name` of the `community` edition.
     pub fn needs_extended_edition(name: &str, community: &Edition) -> Self {
-        let is_ours = is_without_quotas(community);
-        Self(extended_edition_needed(name, if is_ours { OUR_EDITION } else { THEIR_EDITION }))
+        Self(extended_edition_needed(name, how_to_extend(community)))
     }
 
     /// A call of collector `name` that failed.
@@ -89,16 +88,20 @@ pub fn unknown_one_of<'a>(
 pub fn explain(name: &str, error: &ClientError) -> String {
     let collector = format!("Collector `{name}`");
     match error {
-        ClientError::Unreachable(_) => format!(
-            "{collector} cannot be reached. This says nothing about what it watches. Try again in a \
-             few seconds; get_health shows which collectors answer."
-        ),
-        ClientError::Untrusted(_) => format!(
-            "{collector} cannot be reached over TLS: one side does not trust the other's \
-             certificate, or it speaks no TLS. Trying again does not help: the operator has to \
-             check MAINTENANT_URL, MAINTENANT_CA_CERT and MAINTENANT_CLIENT_CERT; the gateway's \
-             log has the reason."
-        ),
+        ClientError::Unreachable(cause) => {
+            let (why, next) = said_of(cause, &UNREACHABLE).unwrap_or(BROKEN);
+            format!(
+                "{collector} cannot be reached: {why}. This says nothing about what it watches. \
+                 {next}"
+            )
+        }
+        ClientError::Untrusted(cause) => {
+            let (why, next) = said_of(cause, &UNTRUSTED).unwrap_or(DISTRUSTED);
+            format!(
+                "{collector} cannot be reached over TLS: {why}. Trying again does not help: the \
+                 operator has to {next}."
+            )
+        }
         ClientError::StreamsMixed => {
             format!("{collector} cannot tell the streams apart; repeat the call without stream.")
         }
@@ -132,6 +135,133 @@ pub fn explain(name: &str, error: &ClientError) -> String {
     }
 }
 
+type Said = (&'static str, &'static str);
+
+/// The sentence for a cause: words of the system or of a library, of which nothing is repeated.
+/// Names in another's certificate may be among them, so all that they can do is to choose here.
+fn said_of(cause: &str, known: &[(&str, Said)]) -> Option<Said> {
+    known.iter().find(|(words, _)| cause.contains(words)).map(|(_, said)| *said)
+}
+
+const BROKEN: Said = (
+    "there is no connection, or it broke",
+    "Try again in a few seconds; get_health shows which collectors answer.",
+);
+const DISTRUSTED: Said = (
+    "one side does not trust the other's certificate, or it speaks no TLS",
+    "check MAINTENANT_URL, MAINTENANT_CA_CERT and MAINTENANT_CLIENT_CERT; the gateway's log has \
+     the reason",
+);
+const SILENT: Said = (
+    "nothing answers at the address in MAINTENANT_URL",
+    "Try again in a few seconds; if it stays so, the operator has to look at the address, the \
+     network and firewalls between.",
+);
+
+/// Words of the system, of the resolver, of hyper and of rustls, with why and what next.
+const UNREACHABLE: [(&str, Said); 9] = [
+    (
+        "No such file or directory",
+        (
+            "its socket does not exist",
+            "The operator has to start the collector, or to correct the path in MAINTENANT_URL.",
+        ),
+    ),
+    (
+        "Permission denied",
+        (
+            "the gateway may not open its socket",
+            "Trying again does not help: the operator has to let the gateway's user or group \
+             write to the socket.",
+        ),
+    ),
+    (
+        "failed to lookup address",
+        (
+            "the name in MAINTENANT_URL does not resolve",
+            "The operator has to correct the name, or the gateway's DNS.",
+        ),
+    ),
+    (
+        "Connection refused",
+        (
+            "nobody listens at the address in MAINTENANT_URL",
+            "Try again in a few seconds; if it stays so, the operator has to start the collector, \
+             or to correct the port.",
+        ),
+    ),
+    ("operation timed out", SILENT),
+    ("No route to host", SILENT),
+    ("Network is unreachable", SILENT),
+    (
+        "invalid HTTP version",
+        (
+            "it speaks no plain HTTP",
+            "Trying again does not help: the operator has to write https:// in MAINTENANT_URL if \
+             the collector speaks TLS.",
+        ),
+    ),
+    (
+        "No CA certificates were loaded",
+        (
+            "the gateway's machine trusts no CA",
+            "Trying again does not help: the operator has to set MAINTENANT_CA_CERT.",
+        ),
+    ),
+];
+
+/// The same of TLS.
+const UNTRUSTED: [(&str, Said); 11] = [
+    (
+        "corrupt message",
+        (
+            "it speaks no TLS",
+            "write http:// in MAINTENANT_URL, or to give the collector a certificate",
+        ),
+    ),
+    ("not valid for name", WRONG_NAME),
+    ("NotValidForName", WRONG_NAME),
+    ("certificate expired", EXPIRED),
+    ("Expired", EXPIRED),
+    ("not valid yet", TOO_EARLY),
+    ("NotValidYet", TOO_EARLY),
+    ("UnknownIssuer", STRANGE),
+    // A CA of the same name, but another one.
+    ("BadSignature", STRANGE),
+    (
+        "alert: CertificateRequired",
+        (
+            "it asks for a client certificate",
+            "set MAINTENANT_CLIENT_CERT and MAINTENANT_CLIENT_KEY",
+        ),
+    ),
+    (
+        "received fatal alert",
+        (
+            "it refused the connection, most likely for the lack of a client certificate that it \
+             trusts",
+            "check MAINTENANT_CLIENT_CERT, and the CA for clients at the collector",
+        ),
+    ),
+];
+const STRANGE: Said = (
+    "its certificate is of a CA that is not known here",
+    "set MAINTENANT_CA_CERT to the certificate of that CA",
+);
+const WRONG_NAME: Said = (
+    "its certificate is for another name",
+    "write one of the certificate's names in MAINTENANT_URL, or to have this name added to the \
+     certificate",
+);
+const EXPIRED: Said = (
+    "its certificate has expired",
+    "renew the certificate at the collector, or to correct the clock of this machine",
+);
+const TOO_EARLY: Said = (
+    "its certificate is not valid yet",
+    "correct the clock of this machine, or of the one that made the certificate",
+);
+
 const OUR_EDITION: &str = "start the collector with MAINTENANT_EDITION=extended";
 const EITHER_EDITION: &str = "run it as its extended edition: our collector with \
                               MAINTENANT_EDITION=extended, an existing maintenant with a licence";
@@ -143,6 +273,11 @@ fn extended_edition_needed(name: &str, next: &str) -> String {
          community edition; nothing was changed. Trying again does not help: the operator has to \
          {next}."
     )
+}
+
+/// What the operator of this community edition does to have the extended one.
+pub fn how_to_extend(community: &Edition) -> &'static str {
+    if is_without_quotas(community) { OUR_EDITION } else { THEIR_EDITION }
 }
 
 /// Only our collector has no quotas in its community edition, and a variable that opens more.
@@ -216,6 +351,23 @@ mod tests {
         let untrusted = explain("prod", &ClientError::Untrusted("unknown issuer".to_owned()));
         assert!(untrusted.contains("MAINTENANT_CA_CERT") && !untrusted.contains("few seconds"));
         assert!(!down.contains("refused\")"), "causes stay in the log: {down}");
+    }
+
+    #[test]
+    fn a_sentence_is_chosen_by_its_cause_and_repeats_none_of_it() {
+        let check = |cause: &str, error: fn(String) -> ClientError, part: &str| {
+            let text = explain("prod", &error(format!("CANARY: {cause}: CANARY")));
+            assert!(text.contains(part) && !text.contains("CANARY"), "{cause}: {text}");
+            assert!(text.len() < 390, "fits into sources: {text}");
+        };
+        for (cause, (why, _)) in UNREACHABLE {
+            check(cause, ClientError::Unreachable, why);
+        }
+        for (cause, (_, next)) in UNTRUSTED {
+            check(cause, ClientError::Untrusted, next);
+        }
+        check("odd", ClientError::Unreachable, "Try again in a few seconds");
+        check("odd", ClientError::Untrusted, "MAINTENANT_CLIENT_CERT");
     }
 
     #[test]

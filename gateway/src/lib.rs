@@ -16,6 +16,7 @@ pub mod auth;
 pub mod budget;
 pub mod caller;
 pub mod calls;
+pub mod check;
 pub mod collector;
 pub mod collectors;
 pub mod completions;

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use maintenant_gateway::config::Args;
+use maintenant_gateway::check;
+use maintenant_gateway::config::{Args, Command};
 use maintenant_serve::process::{self, install_crypto};
 use tokio::runtime::Builder;
 
@@ -18,8 +19,13 @@ fn run(args: &Args) -> anyhow::Result<()> {
     let mut runtime =
         if config.mcp.http { Builder::new_multi_thread() } else { Builder::new_current_thread() };
     let runtime = runtime.enable_all().build()?;
-    let result = runtime
-        .block_on(maintenant_gateway::run(config, || args.check().map(|(config, _)| config)));
+    let result = match &args.command {
+        Some(Command::Check { token, json }) => {
+            runtime.block_on(check::run(config, token.as_deref(), *json))
+        }
+        None => runtime
+            .block_on(maintenant_gateway::run(config, || args.check().map(|(config, _)| config))),
+    };
     // A thread may still be reading stdin.
     runtime.shutdown_background();
     result

@@ -14,6 +14,7 @@ mod auth;
 mod beyond;
 mod cache;
 mod calls;
+mod check;
 mod fake;
 mod faults;
 mod fleet;
