@@ -141,9 +141,17 @@ impl<H: ServerHandler> Guarded<H> {
     ) -> Ending<Result<T, ErrorData>> {
         let mut call = self.calls.begin(&asked, &context);
         let ct = context.ct.clone();
-        let ending = match call.admitted(&context).await {
+        let ending = match call.admitted(&context) {
             Err(sentence) => Ending::Refused(sentence),
-            Ok(()) => call.scope(watch(ct, work(context))).await,
+            Ok(()) => match watch(ct.clone(), call.announced(&asked)).await {
+                Ending::Done(Ok(())) => call.scope(watch(ct, work(context))).await,
+                Ending::Done(Err(sentence)) | Ending::Refused(sentence) => {
+                    Ending::Refused(sentence)
+                }
+                Ending::Panicked => Ending::Panicked,
+                Ending::TimedOut => Ending::TimedOut,
+                Ending::Cancelled => Ending::Cancelled,
+            },
         };
         let ending = match ending {
             Ending::Done(Ok(answer)) => Ending::Done(answer.bounded()),

@@ -33,13 +33,13 @@ pub fn text(raw: &str, most: usize) -> String {
 
 /// An error's words on one line, without secrets.
 pub fn message(raw: &str, most: usize) -> String {
-    let (bounded, unread) = bounded(raw, most);
+    let (bounded, unread) = whole_words(raw, most);
     shorten(&mask_queries(&redact(&visible(bounded)).0), most, unread)
 }
 
 /// The address of a probe: no user, no password, no fragment, and of a query only the names.
 pub fn address(raw: &str) -> String {
-    let (bounded, unread) = bounded(raw, ADDRESS);
+    let (bounded, unread) = whole_words(raw, ADDRESS);
     let clean = redact(&visible(bounded)).0;
     let (scheme, rest) = match clean.split_once("://") {
         Some((scheme, rest)) => (format!("{scheme}://"), rest),
@@ -103,19 +103,35 @@ pub fn quoted(raw: &str) -> String {
 
 /// Log lines made safe and free of secrets, and how many secrets that were.
 pub fn lines(raw: &[String]) -> (Vec<String>, usize) {
-    let read = raw.iter().map(|line| bounded(line, LINE));
-    let (mut lines, unread): (Vec<String>, Vec<usize>) =
-        read.map(|(line, unread)| (visible(line), unread)).unzip();
-    let mut redacted = redact_keys(&mut lines);
-    for (line, unread) in lines.iter_mut().zip(unread) {
-        let (clean, count) = redact(line);
-        redacted = redacted.saturating_add(count);
-        if count > 0 {
-            *line = clean;
-        }
-        *line = shorten(line, LINE, unread);
+    let log = Log::new(raw);
+    let (lines, redacted): (Vec<_>, Vec<_>) = (0..raw.len()).map(|at| log.line(at)).unzip();
+    (lines, redacted.into_iter().sum())
+}
+
+/// Lines of a log in the order they were written, made safe one at a time.
+pub struct Log<'a> {
+    raw: &'a [String],
+    /// For each line the number of the private key it belongs to.
+    keys: Vec<Option<usize>>,
+}
+
+impl<'a> Log<'a> {
+    pub fn new(raw: &'a [String]) -> Self {
+        Self { raw, keys: keys(raw) }
     }
-    (lines, redacted)
+
+    /// One line, and how many secrets it lost. A key over several lines counts at its last.
+    pub fn line(&self, at: usize) -> (String, usize) {
+        let key = |at: usize| self.keys.get(at).copied().flatten();
+        if let Some(own) = key(at) {
+            let is_last = key(at.saturating_add(1)) != Some(own);
+            return (REDACTED.to_owned(), usize::from(is_last));
+        }
+        let raw = self.raw.get(at).map_or("", String::as_str);
+        let (read, unread) = whole_words(raw, LINE);
+        let (clean, count) = redact(&visible(read));
+        (shorten(&clean, LINE, unread), count)
+    }
 }
 
 /// Text without terminal sequences, and with invisible and direction characters spelled out.
@@ -163,6 +179,18 @@ fn bounded(raw: &str, most: usize) -> (&str, usize) {
     (read, raw.get(read.len()..).unwrap_or_default().chars().count())
 }
 
+/// The same without what the end of `raw` may have been cut off from: half a secret has no shape.
+fn whole_words(raw: &str, most: usize) -> (&str, usize) {
+    let (read, unread) = bounded(raw, most);
+    if unread == 0 {
+        return (read, 0);
+    }
+    // No secret that is known by what stands at its end goes on beyond one of these.
+    let is_end = |c: char| c.is_whitespace() || "\"'<>".contains(c);
+    let (whole, torn) = read.split_at(read.rfind(is_end).unwrap_or_default());
+    (whole, unread.saturating_add(torn.chars().count()))
+}
+
 fn head(text: &str, most: usize) -> &str {
     let end = text.char_indices().nth(most).map_or(text.len(), |(end, _)| end);
     text.get(..end).unwrap_or_default()
@@ -171,7 +199,7 @@ fn head(text: &str, most: usize) -> &str {
 /// `unread` more characters were never looked at.
 fn shorten(text: &str, most: usize, unread: usize) -> String {
     let length = text.chars().count().saturating_add(unread);
-    if length <= most {
+    if unread == 0 && length <= most {
         return text.to_owned();
     }
     let shown = head(text, most);
@@ -179,51 +207,48 @@ fn shorten(text: &str, most: usize, unread: usize) -> String {
     format!("{shown}… [{left_out} more characters]")
 }
 
-/// Private keys in PEM spread over several lines, including one whose beginning is out of sight.
-fn redact_keys(lines: &mut [String]) -> usize {
+/// Private keys in PEM spread over several lines, including one whose beginning is out of sight:
+/// for each line the number of its key. Looks at all of a line, also at what is never shown.
+fn keys(raw: &[String]) -> Vec<Option<usize>> {
     const BEGIN: &str = "-----BEGIN ";
     const END: &str = "-----END ";
     let marks = |line: &str, mark: &str| {
-        line.split_once(mark).is_some_and(|(_, rest)| {
+        line.split(mark).skip(1).any(|rest| {
             rest.split_once("-----").is_some_and(|(kind, _)| kind.ends_with("PRIVATE KEY"))
         })
     };
-    let mut redacted = 0_usize;
-    let mut left = 0_usize;
-    let mut seen_begin = false;
+    let mut keys = vec![None; raw.len()];
+    let (mut number, mut left) = (0_usize, 0_usize);
     let mut headless_end = None;
-    for (at, line) in lines.iter_mut().enumerate() {
-        let (begins, ends) = (marks(line, BEGIN), marks(line, END));
+    for (at, (line, key)) in raw.iter().zip(&mut keys).enumerate() {
+        let (begins, ends) = if line.contains("--") {
+            let line = visible(line);
+            (marks(&line, BEGIN), marks(&line, END))
+        } else {
+            (false, false)
+        };
         if begins && !ends {
-            (left, seen_begin) = (LONGEST_KEY, true);
-            redacted = redacted.saturating_add(1);
+            left = LONGEST_KEY;
+            number = number.saturating_add(1);
         }
-        if ends && !begins && !seen_begin {
+        if ends && !begins && number == 0 {
             headless_end = Some(at);
         }
         if left > 0 {
-            REDACTED.clone_into(line);
+            *key = Some(number);
             left = if ends { 0 } else { left.saturating_sub(1) };
         }
     }
-    if let Some(end) = headless_end {
-        let is_body = |line: &str| {
-            line.len() >= 4
-                && line.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
-        };
-        let mut any = false;
-        for line in lines
-            .iter_mut()
-            .take(end)
-            .rev()
-            .take_while(|line| line.split_whitespace().last().is_some_and(is_body))
-        {
-            REDACTED.clone_into(line);
-            any = true;
-        }
-        redacted = redacted.saturating_add(usize::from(any));
+    let is_body = |line: &str| {
+        line.len() >= 4 && line.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b))
+    };
+    let before = keys.iter_mut().zip(raw).take(headless_end.unwrap_or_default()).rev();
+    for (key, _) in
+        before.take_while(|(_, line)| visible(line).split_whitespace().last().is_some_and(is_body))
+    {
+        *key = Some(0);
     }
-    redacted
+    keys
 }
 
 /// Secrets on one line.
@@ -256,7 +281,9 @@ static SHAPES: LazyLock<Option<Shapes>> = LazyLock::new(|| {
     Some(Shapes { any, each })
 });
 
-/// Shapes of secrets, and what stays of a match. Applied in this order.
+/// Shapes of secrets, and what stays of a match. Applied in this order. Boundaries are those of
+/// ASCII: `regex` has no fast way to find others, and a line of umlauts would take a hundred times
+/// as long.
 const SECRETS: [(&str, &str); 17] = [
     // A whole key on one line, its line ends escaped.
     (
@@ -265,7 +292,7 @@ const SECRETS: [(&str, &str); 17] = [
     ),
     // Headers: as a quoted key only their value, otherwise to the end of the line.
     (
-        r#"(?ix)\b(?:
+        r#"(?ix)(?-u:\b)(?:
           ( (?:proxy-)?authorization\\?["']? \s*(?:=>|[:=])\s* \[?\s*"  ) (?: [^"\\] | \\. )+
         | ( (?:proxy-)?authorization\\?["']? \s*(?:=>|[:=])\s* \[?\s*\\") [^"\\]+
         | ( (?:proxy-)?authorization\\?["']? \s*(?:=>|[:=])\s* \[?\s*'  ) [^']+
@@ -273,21 +300,21 @@ const SECRETS: [(&str, &str); 17] = [
         )"#,
         "${1}${2}${3}${4}[redacted]",
     ),
-    (r"(?i)\b((?:set-)?cookie:\s*)[^\[\s].*", "${1}[redacted]"),
-    (r#"(?i)\b((?:set-)?cookie=)[^\s;"'\[][^\s;"']*(?:;\s*[^\s;"']+)*"#, "${1}[redacted]"),
-    (r"(?i)\b(bearer|basic)\s+[a-z0-9._~+/=-]{12,}", "${1} [redacted]"),
+    (r"(?i)(?-u:\b)((?:set-)?cookie:\s*)[^\[\s].*", "${1}[redacted]"),
+    (r#"(?i)(?-u:\b)((?:set-)?cookie=)[^\s;"'\[][^\s;"']*(?:;\s*[^\s;"']+)*"#, "${1}[redacted]"),
+    (r"(?i)(?-u:\b)(bearer|basic)\s+[a-z0-9._~+/=-]{12,}", "${1} [redacted]"),
     // JSON web tokens.
-    (r"\beyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)?", "[redacted]"),
+    (r"(?-u:\b)eyJ[A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]*)?", "[redacted]"),
     // User and password in a URL; the password may hold `@`, or a `/` where a port cannot be meant.
     (
-        r#"(?x)\b( [a-zA-Z][a-zA-Z0-9+.-]{1,20}:// )
+        r#"(?x)(?-u:\b)( [a-zA-Z][a-zA-Z0-9+.-]{1,20}:// )
         (?: [^\s/?\#"'<>]+ | [^\s/?\#:@\["'<>]* : (?:[0-9]+[^\s0-9/@"'<>]|[^\s0-9@"'<>]) [^\s"'<>]* )@"#,
         "${1}[redacted]@",
     ),
     // Keys with a known beginning: AWS, GitHub, GitLab, Slack, Google, Stripe, npm, model APIs,
     // SendGrid, Hugging Face, Docker, PyPI, Grafana, age.
     (
-        r"(?x)\b(?:
+        r"(?x)(?-u:\b)(?:
             (?:AKIA|ASIA)[A-Z0-9]{16}
             | gh[oprsu]_[A-Za-z0-9]{20,} | github_pat_[A-Za-z0-9_]{20,} | glpat-[A-Za-z0-9_-]{16,}
             | xox[a-z]-[A-Za-z0-9-]{8,} | AIza[A-Za-z0-9_-]{30,}
@@ -304,11 +331,11 @@ const SECRETS: [(&str, &str); 17] = [
     (r"(discord(?:app)?\.com/api/(?:v[0-9]+/)?webhooks/)[0-9]+/[A-Za-z0-9_-]+", "${1}[redacted]"),
     (r"(/ping/)[0-9a-fA-F-]{32,36}", "${1}[redacted]"),
     // Signed addresses. A short `sig=` is a signal.
-    (r"(?i)\b(x-(?:amz|goog)-signature=)[a-z0-9%]+", "${1}[redacted]"),
-    (r"(?i)\b(sig=)[a-z0-9%+/_-]{16,}=*", "${1}[redacted]"),
+    (r"(?i)(?-u:\b)(x-(?:amz|goog)-signature=)[a-z0-9%]+", "${1}[redacted]"),
+    (r"(?i)(?-u:\b)(sig=)[a-z0-9%+/_-]{16,}=*", "${1}[redacted]"),
     // `--password …`
     (
-        r#"(?ix) ( (?:^|[\s"'\[]) --? [\w-]* (?: passw(?:or)?d | passphrase | secret | token
+        r#"(?ix) ( (?:^|[\s"'\[]) --? [0-9A-Za-z_-]* (?: passw(?:or)?d | passphrase | secret | token
              | (?:api|access|private|secret|auth)-?key ) \s+ )
         (?: "[^"]*"? | '[^']*'? | [^\s"'\[-]\S* )"#,
         "${1}[redacted]",
@@ -316,7 +343,7 @@ const SECRETS: [(&str, &str); 17] = [
     // `password=…`, `token: …`, `:secret => …`, `"api_key":"…"`.
     (
         r#"(?ix)
-        \b ( [\w.-]* (?: passw(?:or)?d | passphrase | pwd | _pass | secret | token | credentials?
+        (?-u:\b) ( [0-9A-Za-z_.-]* (?: passw(?:or)?d | passphrase | pwd | _pass | secret | token | credentials?
                | (?: api | private | encryption | signing | master | account | auth )[_-]?key
                | access[_-]?key(?:[_-]?id)? | secret[_-]?key(?:[_-]?base)? | secret[_-]?value
                | session[_-]?id )
@@ -328,7 +355,7 @@ const SECRETS: [(&str, &str); 17] = [
         "${1}[redacted]",
     ),
     (
-        r#"(?ix) \b ( (?:set-)?cookie \\?["'] \s* (?: => | : ) \s* )
+        r#"(?ix) (?-u:\b) ( (?:set-)?cookie \\?["'] \s* (?: => | : ) \s* )
         (?: \\" [^"\\]* (?:\\")? | " (?: [^"\\] | \\. )* "? | ' (?: [^'\\] | \\. )* '?
           | \[ [^\]]* \]? )"#,
         "${1}[redacted]",
@@ -535,6 +562,56 @@ mod tests {
         ] {
             check(line, line);
         }
+    }
+
+    #[test]
+    fn a_cut_through_a_secret_shows_no_part_of_it() {
+        let url = "postgres://app:hunter2SECRET@db/x";
+        for long in ["x".repeat(LINE * 8 - 32), "é".repeat(LINE * 8 - 32)] {
+            for (before, after) in [(" ", ""), ("\"", "\""), (" {\"a\":\"", "\"}"), ("<", ">")] {
+                let line = format!("token={long}{before}{url}{after} and more");
+                let (got, count) = lines(&[line]);
+                assert!(!got[0].contains("app:"), "{}", got[0]);
+                assert!(got[0].starts_with("token=[redacted]"), "{}", got[0]);
+                assert!(got[0].ends_with(" more characters]"), "{}", got[0]);
+                assert_eq!(count, 1);
+            }
+        }
+        for most in [20, 200] {
+            for at in 0..url.len() {
+                let raw = format!("token={} {url}", "x".repeat(most * 8 - 7 - at));
+                let shown = message(&raw, most);
+                assert!(!shown.contains("app"), "{most}, {at}: {shown}");
+            }
+        }
+        let shown = address(&format!("https://user:hunter2{}@h/", "x".repeat(2000)));
+        assert!(!shown.contains("user"), "{shown}");
+    }
+
+    #[test]
+    fn a_key_that_begins_where_no_one_looks_is_found() {
+        let begin = format!("{} -----BEGIN PRIVATE KEY-----", "x".repeat(LINE * 9));
+        let raw = [&begin, "MIIEabcd", "-----END PRIVATE KEY-----", "after"].map(str::to_owned);
+        assert_eq!(
+            lines(&raw),
+            (vec![REDACTED.into(), REDACTED.into(), REDACTED.into(), "after".into()], 1)
+        );
+        let colored =
+            ["\u{1b}[32m-----BEGIN \u{1b}[0mPRIVATE KEY-----", "MIIEabcd"].map(str::to_owned);
+        assert_eq!(lines(&colored), (vec![REDACTED.into(), REDACTED.into()], 1));
+        let other = ["-----BEGIN CERTIFICATE----- -----BEGIN PRIVATE KEY-----", "MIIEabcd"];
+        assert_eq!(lines(&other.map(str::to_owned)).0, [REDACTED, REDACTED]);
+    }
+
+    #[test]
+    fn only_ascii_words_end_a_shape() {
+        // Only then `regex` can search a text that is not all ASCII in one pass.
+        for (pattern, _) in SECRETS {
+            let rest = pattern.replace(r"(?-u:\b)", "");
+            assert!(!rest.contains(r"\b") && !rest.contains(r"\w"), "{pattern}");
+        }
+        check("clé_token=abc é", "clé_token=[redacted] é");
+        check("épassword=abc", "épassword=[redacted]");
     }
 
     #[test]

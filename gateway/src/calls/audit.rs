@@ -8,7 +8,7 @@
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -24,6 +24,8 @@ use super::settings::AuditSink;
 
 /// Lines that wait for the writer.
 const QUEUE: usize = 1024;
+/// Bytes of lines that wait for the writer.
+const QUEUE_BYTES: usize = 2 * 1024 * 1024;
 /// Lines that refused strangers may fill; the rest is for callers.
 const FOR_STRANGERS: usize = QUEUE / 2;
 /// Lines written at once.
@@ -46,6 +48,8 @@ struct Queue {
 struct State {
     metrics: Metrics,
     failing: AtomicBool,
+    /// Bytes of the lines in the queue.
+    waiting: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -77,7 +81,11 @@ impl Audit {
             AuditSink::File(path) => Sink::File(path.as_path().into(), File::from_std(open(path)?)),
         };
         let (sender, entries) = mpsc::channel(QUEUE);
-        let state = Arc::new(State { metrics, failing: AtomicBool::new(false) });
+        let state = Arc::new(State {
+            metrics,
+            failing: AtomicBool::new(false),
+            waiting: AtomicUsize::new(0),
+        });
         let writer = Writer { entries, sink, state: state.clone(), torn: false };
         Ok((Self(Some(Arc::new(Queue { entries: sender, state }))), writer))
     }
@@ -89,15 +97,15 @@ impl Audit {
     /// Hands over a line about something that has happened.
     pub(super) fn line(&self, line: &Value) {
         if let Some(queue) = &self.0 {
-            let sent = queue.entries.try_send(Entry::Line(text(line), None));
-            queue.state.handed_over(&sent);
+            queue.hand_over(line, None);
         }
     }
 
     /// The same for requests of strangers, who must not fill the queue.
     pub(super) fn stranger(&self, line: &Value) {
         let Some(queue) = &self.0 else { return };
-        if queue.entries.capacity() > FOR_STRANGERS {
+        let waiting = queue.state.waiting.load(Ordering::Relaxed);
+        if queue.entries.capacity() > FOR_STRANGERS && waiting < QUEUE_BYTES / 2 {
             self.line(line);
         } else {
             queue.state.metrics.audit_failed(1);
@@ -108,9 +116,8 @@ impl Audit {
     pub(super) async fn announce(&self, line: &Value) -> bool {
         let Some(queue) = &self.0 else { return true };
         let (done, written) = oneshot::channel();
-        let sent = queue.entries.try_send(Entry::Line(text(line), Some(done)));
-        queue.state.handed_over(&sent);
-        sent.is_ok() && matches!(tokio::time::timeout(WRITTEN_WITHIN, written).await, Ok(Ok(())))
+        queue.hand_over(line, Some(done))
+            && matches!(tokio::time::timeout(WRITTEN_WITHIN, written).await, Ok(Ok(())))
     }
 
     /// Opens the file anew, after it was moved away. If that fails, the old one goes on.
@@ -120,6 +127,27 @@ impl Audit {
         {
             tracing::error!("the audit log is not reopened: its queue is full");
         }
+    }
+}
+
+impl Queue {
+    /// Whether there was room for it.
+    fn hand_over(&self, line: &Value, done: Option<oneshot::Sender<()>>) -> bool {
+        let text = text(line);
+        let bytes = text.len();
+        let waiting = self.state.waiting.fetch_add(bytes, Ordering::Relaxed);
+        let fault = if waiting.saturating_add(bytes) > QUEUE_BYTES {
+            "its queue is full"
+        } else {
+            match self.entries.try_send(Entry::Line(text, done)) {
+                Ok(()) => return true,
+                Err(TrySendError::Full(_)) => "its queue is full",
+                Err(TrySendError::Closed(_)) => "it is closed",
+            }
+        };
+        self.state.waiting.fetch_sub(bytes, Ordering::Relaxed);
+        self.state.lost(1, fault);
+        false
     }
 }
 
@@ -140,14 +168,6 @@ fn open(path: &Path) -> anyhow::Result<std::fs::File> {
 }
 
 impl State {
-    fn handed_over(&self, sent: &Result<(), TrySendError<Entry>>) {
-        match sent {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => self.lost(1, "its queue is full"),
-            Err(TrySendError::Closed(_)) => self.lost(1, "it is closed"),
-        }
-    }
-
     /// Said once until lines are written again; counted always.
     fn lost(&self, lines: usize, why: &str) {
         self.metrics.audit_failed(lines);
@@ -186,6 +206,7 @@ impl Writer {
             for entry in batch.drain(..) {
                 match entry {
                     Entry::Line(line, done) => {
+                        self.state.waiting.fetch_sub(line.len(), Ordering::Relaxed);
                         lines.extend(line);
                         waiting.extend(done);
                         count = count.saturating_add(1);
@@ -294,6 +315,23 @@ mod tests {
         }
         assert_eq!(failures(&metrics), "7");
         assert!(!audit.announce(&json!({})).await);
+    }
+
+    #[tokio::test]
+    async fn long_lines_fill_the_queue_before_the_memory_until_they_are_written() {
+        let metrics = Metrics::default();
+        let null = AuditSink::File("/dev/null".into());
+        let (audit, writer) = Audit::open(&null, metrics.clone()).unwrap();
+        let long = json!("x".repeat(QUEUE_BYTES / 4));
+        for _ in 0..5 {
+            audit.line(&long);
+        }
+        assert_eq!(failures(&metrics), "2");
+        let ended = CancellationToken::new();
+        let state = writer.state.clone();
+        ended.cancel();
+        writer.run(ended).await;
+        assert_eq!(state.waiting.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test(start_paused = true)]

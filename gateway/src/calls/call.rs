@@ -155,7 +155,7 @@ pub struct Call {
 }
 
 impl Calls {
-    /// Begins a call, which then asks to be [admitted](Call::admitted).
+    /// Begins a call, which then asks to be [admitted](Call::admitted) and [announced](Call::announced).
     pub(crate) fn begin(&self, asked: &Asked<'_>, context: &RequestContext<RoleServer>) -> Call {
         let span = self.0.telemetry.as_ref().map(|telemetry| {
             let parent = parent(context);
@@ -178,9 +178,6 @@ impl Calls {
             }
             add("method", json!(asked.method));
             add("name", json!(masked::name(asked.name)));
-            if let Some(arguments) = asked.arguments {
-                add("arguments", masked::arguments(arguments));
-            }
             line
         });
         self.0.metrics.began();
@@ -247,11 +244,8 @@ impl Outcome {
 }
 
 impl Call {
-    /// Whether it may run now; the sentence says why not. A change is announced in the audit log.
-    pub(crate) async fn admitted(
-        &mut self,
-        context: &RequestContext<RoleServer>,
-    ) -> Result<(), String> {
+    /// Whether it may run now; the sentence says why not.
+    pub(crate) fn admitted(&mut self, context: &RequestContext<RoleServer>) -> Result<(), String> {
         let inner = &self.current.calls.0;
         match inner.limits.admit(&Who::of_call(context).key(), self.started) {
             Ok(place) => self.place = Some(place),
@@ -261,6 +255,16 @@ impl Call {
                 return Err(limited.sentence());
             }
         }
+        Ok(())
+    }
+
+    /// Notes what it was asked for with; a change is announced in the audit log, and may not be
+    /// made if that fails.
+    pub(crate) async fn announced(&mut self, asked: &Asked<'_>) -> Result<(), String> {
+        if let Some(arguments) = asked.arguments.filter(|_| self.line.is_some()) {
+            self.note("arguments", masked::arguments(arguments));
+        }
+        let inner = &self.current.calls.0;
         if let Some(line) = self.line.as_ref().filter(|_| self.changes) {
             let mut line = line.clone();
             line.insert("result".to_owned(), json!("started"));

@@ -11,9 +11,14 @@ const ENTRIES: usize = 32;
 const DEPTH: usize = 3;
 const REDACTED: &str = "[redacted]";
 
+/// Values shown of all arguments together.
+const VALUES: usize = 64;
+/// Bytes of text shown of all arguments together.
+const BYTES: usize = 4 * 1024;
+
 /// The arguments of a call, masked.
 pub(super) fn arguments(arguments: &Map<String, Value>) -> Value {
-    object(arguments, DEPTH)
+    Room { values: VALUES, bytes: BYTES }.object(arguments, DEPTH)
 }
 
 /// A name or address that a caller gave.
@@ -21,34 +26,62 @@ pub(super) fn name(text: &str) -> String {
     untrusted::message(text, untrusted::NAME)
 }
 
-fn object(fields: &Map<String, Value>, depth: usize) -> Value {
-    let shown = fields.iter().take(ENTRIES).map(|(key, value)| {
-        let masked = if names_secret(key) { json!(REDACTED) } else { masked(value, depth) };
-        (name(key), masked)
-    });
-    let mut shown: Map<String, Value> = shown.collect();
-    let more = fields.len().saturating_sub(ENTRIES);
-    if more > 0 {
-        shown.insert("…".to_owned(), json!(format!("{more} more")));
-    }
-    Value::Object(shown)
+/// What is left for values that were not looked at yet.
+struct Room {
+    values: usize,
+    bytes: usize,
 }
 
-fn masked(value: &Value, depth: usize) -> Value {
-    let Some(below) = depth.checked_sub(1) else { return json!("…") };
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
-        Value::String(text) => json!(untrusted::message(text, TEXT)),
-        Value::Array(items) => {
-            let mut shown: Vec<Value> =
-                items.iter().take(ENTRIES).map(|item| masked(item, below)).collect();
-            let more = items.len().saturating_sub(ENTRIES);
-            if more > 0 {
-                shown.push(json!(format!("… {more} more")));
+impl Room {
+    fn is_full(&self) -> bool {
+        self.values == 0 || self.bytes == 0
+    }
+
+    fn takes(&mut self, text: String) -> String {
+        self.bytes = self.bytes.saturating_sub(text.len());
+        text
+    }
+
+    fn object(&mut self, fields: &Map<String, Value>, depth: usize) -> Value {
+        let mut shown = Map::new();
+        let mut more = fields.len();
+        for (key, value) in fields.iter().take(ENTRIES) {
+            if self.is_full() {
+                break;
             }
-            Value::Array(shown)
+            more = more.saturating_sub(1);
+            let masked =
+                if names_secret(key) { json!(REDACTED) } else { self.masked(value, depth) };
+            shown.insert(self.takes(name(key)), masked);
         }
-        Value::Object(fields) => object(fields, below),
+        if more > 0 {
+            shown.insert("…".to_owned(), json!(format!("{more} more")));
+        }
+        Value::Object(shown)
+    }
+
+    fn masked(&mut self, value: &Value, depth: usize) -> Value {
+        self.values = self.values.saturating_sub(1);
+        let Some(below) = depth.checked_sub(1) else { return json!("…") };
+        match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+            Value::String(text) => json!(self.takes(untrusted::message(text, TEXT))),
+            Value::Array(items) => {
+                let mut shown = Vec::new();
+                for item in items.iter().take(ENTRIES) {
+                    if self.is_full() {
+                        break;
+                    }
+                    shown.push(self.masked(item, below));
+                }
+                let more = items.len().saturating_sub(shown.len());
+                if more > 0 {
+                    shown.push(json!(format!("… {more} more")));
+                }
+                Value::Array(shown)
+            }
+            Value::Object(fields) => self.object(fields, below),
+        }
     }
 }
 
@@ -86,7 +119,17 @@ mod tests {
         let fields =
             (0..1000).map(|n| (format!("{n}{}", "k".repeat(9000)), json!("v".repeat(9000))));
         let bytes = arguments(&fields.collect()).to_string().len();
-        assert!(bytes < 16 * 1024, "{bytes}");
+        assert!(bytes < 8 * 1024, "{bytes}");
+        let level = |below: Value| {
+            Value::Object((0..32).map(|n| (format!("k{n}"), below.clone())).collect())
+        };
+        let wide = level(level(json!("v".repeat(300))));
+        assert!(wide.to_string().len() > 300_000);
+        let bytes = arguments(wide.as_object().unwrap()).to_string().len();
+        assert!(bytes < 8 * 1024, "{bytes}");
+        let many = level(level(level(json!(1))));
+        let shown = arguments(many.as_object().unwrap()).to_string();
+        assert!(shown.len() < 2 * 1024, "{shown}");
         let deep = json!({"a": {"b": {"c": {"d": {"e": 1}}}}});
         check(&deep, &json!({"a": {"b": {"c": {"d": "…"}}}}));
         let Value::Object(wide) = json!({"a": vec![1; 10_000]}) else { panic!() };

@@ -23,6 +23,8 @@ const MOST_LINES: i64 = 1000;
 const STREAMS: [&str; 3] = ["stdout", "stderr", "all"];
 /// Compiled size of a pattern; beyond it a search could cost more than it finds.
 const LARGEST_PATTERN: usize = 256 * 1024;
+/// Lines masked before others, and the time limit of the call, have their turn.
+const LINES_AT_ONCE: usize = 16;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -110,7 +112,7 @@ impl Gateway {
             timestamps: query.timestamps.is_some(),
             pattern,
         };
-        let mut answer = shape(container, &logs.lines, logs.truncated, &asked);
+        let mut answer = shape(container, &logs.lines, logs.truncated, &asked).await;
         answer.hint = hint([found.caveat(), answer.hint]);
         answer.collector = self.collectors().several().then(|| found.collector.name.clone());
         Ok(Json(answer))
@@ -204,16 +206,37 @@ fn without_time(line: &str) -> &str {
 }
 
 /// The newest lines that match and fit. The search reads what the caller would see, so it cannot
-/// be used to guess what was redacted.
-fn shape(container: String, raw: &[String], more: bool, asked: &Asked) -> LogAnswer {
-    let scanned = raw.len();
-    let (lines, redacted) = untrusted::lines(raw);
-    let matching: Vec<String> = lines.into_iter().filter(|line| asked.matches(line)).collect();
-    let (found, wanted, searched) = (matching.len(), asked.lines, asked.pattern.is_some());
+/// be used to guess what was redacted. Lets others work in between: masking takes its time.
+async fn shape(container: String, raw: &[String], more: bool, asked: &Asked) -> LogAnswer {
+    let (scanned, wanted, searched) = (raw.len(), asked.lines, asked.pattern.is_some());
+    let log = untrusted::Log::new(raw);
+    let mut lines: Vec<String> = Vec::new();
+    let (mut matching, mut redacted, mut used) = (0_usize, 0_usize, 0_usize);
+    let mut is_full = false;
+    for (count, at) in (0..scanned).rev().enumerate() {
+        if count % LINES_AT_ONCE == 0 {
+            tokio::task::yield_now().await;
+        }
+        let (line, secrets) = log.line(at);
+        redacted = redacted.saturating_add(secrets);
+        if !asked.matches(&line) {
+            continue;
+        }
+        matching = matching.saturating_add(1);
+        if !is_full {
+            used = used.saturating_add(budget::size(&line)).saturating_add(1);
+            let fits = used <= budget::ITEMS || lines.is_empty();
+            lines.extend(fits.then_some(line));
+            is_full = !fits || lines.len() == wanted;
+        }
+        if is_full && !searched {
+            break;
+        }
+    }
+    lines.reverse();
+    let found = if searched { matching } else { scanned };
     let skip = found.saturating_sub(wanted);
-    let newest: Vec<String> = matching.into_iter().skip(skip).collect();
-    let (lines, cut) =
-        if newest.is_empty() { (newest, 0) } else { budget::fit_last(newest, budget::ITEMS) };
+    let cut = found.min(wanted).saturating_sub(lines.len());
     let truncated = more || skip > 0 || cut > 0;
     let hint = hint([
         (cut > 0).then(|| format!("{} cut for size.", counted(cut, "older line"))),
@@ -237,68 +260,88 @@ fn shape(container: String, raw: &[String], more: bool, asked: &Asked) -> LogAns
 mod tests {
     use super::*;
 
-    fn check(lines: usize, wanted: usize, grep: Option<&str>) -> LogAnswer {
+    async fn check(lines: usize, wanted: usize, grep: Option<&str>) -> LogAnswer {
         let raw =
             (0..lines).map(|n| format!("line {n} {}", if n % 2 == 0 { "Even" } else { "odd" }));
-        shape("web".to_owned(), &raw.collect::<Vec<_>>(), false, &asked(wanted, grep))
+        shape("web".to_owned(), &raw.collect::<Vec<_>>(), false, &asked(wanted, grep)).await
     }
 
     fn asked(lines: usize, grep: Option<&str>) -> Asked {
         Asked { lines, timestamps: false, pattern: grep.map(|text| pattern(text).unwrap()) }
     }
 
-    #[test]
-    fn the_newest_matches_are_kept_oldest_first() {
-        let answer = check(10, 2, Some("even"));
+    #[tokio::test]
+    async fn the_newest_matches_are_kept_oldest_first() {
+        let answer = check(10, 2, Some("even")).await;
         assert_eq!(answer.lines, ["line 6 Even", "line 8 Even"]);
         assert_eq!((answer.returned, answer.scanned, answer.truncated), (2, 10, true));
         assert!(answer.hint.unwrap().contains("5 lines match; the newest 2"));
     }
 
-    #[test]
-    fn a_capital_letter_makes_the_search_exact() {
-        assert_eq!(check(4, 10, Some("Odd")).returned, 0);
-        assert_eq!(check(4, 10, Some("odd")).returned, 2);
+    #[tokio::test]
+    async fn a_capital_letter_makes_the_search_exact() {
+        assert_eq!(check(4, 10, Some("Odd")).await.returned, 0);
+        assert_eq!(check(4, 10, Some("odd")).await.returned, 2);
     }
 
-    #[test]
-    fn what_does_not_fit_is_cut_from_the_old_end() {
+    #[tokio::test]
+    async fn what_does_not_fit_is_cut_from_the_old_end() {
         let raw = (0..1000).map(|n| format!("{n:04} {}", "x".repeat(200))).collect::<Vec<_>>();
-        let answer = shape("web".to_owned(), &raw, false, &asked(1000, None));
+        let answer = shape("web".to_owned(), &raw, false, &asked(1000, None)).await;
         assert!(answer.lines.last().unwrap().starts_with("0999"));
         assert!(answer.truncated && answer.returned < 1000);
         assert!(serde_json::to_string(&answer).unwrap().len() <= budget::CAP);
         assert!(answer.hint.unwrap().contains("older lines cut for size"));
     }
 
-    #[test]
-    fn a_search_cannot_find_what_was_redacted() {
+    #[tokio::test]
+    async fn without_a_search_only_what_is_shown_is_masked() {
+        let raw = (0..100).map(|n| format!("token={n}")).collect::<Vec<_>>();
+        let answer = shape("web".to_owned(), &raw, false, &asked(5, None)).await;
+        assert_eq!((answer.returned, answer.redacted, answer.scanned), (5, 5, 100));
+        assert!(answer.truncated);
+    }
+
+    #[tokio::test]
+    async fn a_search_lets_its_time_limit_fire() {
+        let raw = vec!["line".to_owned(); 1000];
+        let asked = asked(1000, Some("no such"));
+        let search = shape("web".to_owned(), &raw, false, &asked);
+        tokio::select! {
+            biased;
+            _ = search => panic!("it never let go"),
+            () = std::future::ready(()) => {}
+        }
+    }
+
+    #[tokio::test]
+    async fn a_search_cannot_find_what_was_redacted() {
         let raw = vec!["password=hunter2".to_owned()];
-        let answer = shape("web".to_owned(), &raw, false, &asked(10, Some("hunter2")));
+        let answer = shape("web".to_owned(), &raw, false, &asked(10, Some("hunter2"))).await;
         assert_eq!((answer.returned, answer.redacted), (0, 1));
     }
 
-    #[test]
-    fn a_search_leaves_the_times_out() {
+    #[tokio::test]
+    async fn a_search_leaves_the_times_out() {
         let raw = ["2026-05-05T10:00:00Z disk full", "2026-05-05T10:00:01.5Z exit 05", "05 and on"];
         let raw = raw.map(str::to_owned);
         let asked = Asked { timestamps: true, ..asked(10, Some("05")) };
-        assert_eq!(shape("web".to_owned(), &raw, false, &asked).lines, raw[1..]);
+        assert_eq!(shape("web".to_owned(), &raw, false, &asked).await.lines, raw[1..]);
     }
 
-    #[test]
-    fn how_to_read_on_is_said_whenever_there_are_older_lines() {
+    #[tokio::test]
+    async fn how_to_read_on_is_said_whenever_there_are_older_lines() {
         let raw = ["2026-05-05T10:00:00Z a".to_owned()];
-        let hint = |more, timestamps| {
+        let hint = async |more, timestamps| {
             let asked = Asked { timestamps, ..asked(1, None) };
-            shape("web".to_owned(), &raw, more, &asked).hint
+            shape("web".to_owned(), &raw, more, &asked).await.hint
         };
-        assert_eq!(hint(false, true), None);
+        assert_eq!(hint(false, true).await, None);
         assert_eq!(
-            hint(true, true).as_deref(),
+            hint(true, true).await.as_deref(),
             Some("For older lines set until to the first time shown.")
         );
-        assert!(hint(true, false).unwrap().contains("repeat with timestamps=true"));
+        assert!(hint(true, false).await.unwrap().contains("repeat with timestamps=true"));
     }
 
     #[test]
