@@ -61,10 +61,22 @@ fn run(args: &Args) -> anyhow::Result<()> {
         return backup(Path::new(&args.collector.db), file);
     }
     let (config, mcp, logging) = args.check()?;
+    // REST keeps the token of the start, so `/mcp` does where it has the same.
+    let shared = config.access.token.as_ref().filter(|rest| {
+        mcp.auth.token.as_ref().is_some_and(|token| token.expose() == rest.expose())
+    });
+    let shared = shared.cloned();
+    let reload = || {
+        let (_, mut mcp, _) = args.check()?;
+        if shared.is_some() {
+            mcp.auth.token.clone_from(&shared);
+        }
+        Ok(mcp)
+    };
     logging.init();
     install_crypto();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(config, mcp, || args.check().map(|(_, mcp, _)| mcp)));
+    let result = runtime.block_on(serve(config, mcp, reload));
     // A thread may still be reading stdin.
     runtime.shutdown_background();
     result
@@ -79,6 +91,7 @@ impl Args {
         let (text, proxies) = (self.listen.base_url.as_deref(), listen.trusted_proxies);
         let url = base_url(text, &listen.address, &mut Faults::default());
         let mut mcp = self.mcp.settings(url, proxies, &mut faults);
+        mcp.check_audience(text, &listen.address, &mut faults);
         if self.url.as_deref().is_some_and(|url| !url.is_empty()) {
             let fault = "maintenant watches this machine itself; unset it, or run \
                          maintenant-gateway to ask the collector at that URL";
@@ -191,8 +204,12 @@ async fn serve(
     let follow = async {
         loop {
             hangups.next().await;
-            let reloaded = reload().map(|mcp| gateway.choose(mcp.calls.tools));
-            calls.reloaded(&reloaded.map_err(Into::into));
+            let reloaded = reload().map_err(anyhow::Error::from).and_then(|mcp| {
+                admission.replace(&mcp.auth)?;
+                gateway.choose(mcp.calls.tools);
+                Ok(())
+            });
+            calls.reloaded(&reloaded);
         }
     };
     let beside = async {

@@ -78,7 +78,7 @@ pub struct Caller {
     pub subject: Option<String>,
     /// `email` of the token.
     pub email: Option<String>,
-    /// The OAuth client: `client_id`, else `azp`, else `appid`.
+    /// The OAuth client: `client_id`, else `azp`, `appid` or `cid`.
     pub client: Option<String>,
     /// What it may do, where scopes are looked at; else everything.
     pub scopes: Option<Vec<Scope>>,

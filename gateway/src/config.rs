@@ -37,6 +37,11 @@ pub struct Args {
     mcp: McpArgs,
     #[command(flatten)]
     listen: ListenArgs,
+    /// Serve /mcp beyond loopback to everyone, though the collector asks for a token [default:
+    /// false]
+    #[arg(long, env = "MAINTENANT_ALLOW_UNAUTHENTICATED", value_name = "BOOL")]
+    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    allow_unauthenticated: Option<String>,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -129,7 +134,8 @@ impl Args {
         let mut noted = Faults::default();
         let rest = if listen.base_url.host().is_none() { &mut noted } else { &mut faults };
         let base_url = base_url(self.listen.base_url.as_deref(), &listen.address, rest);
-        let mcp = self.mcp.settings(base_url, listen.trusted_proxies, &mut faults);
+        let mut mcp = self.mcp.settings(base_url, listen.trusted_proxies, &mut faults);
+        mcp.check_audience(self.listen.base_url.as_deref(), &listen.address, &mut faults);
         if self.command.is_none() && !mcp.http && !mcp.stdio {
             faults.add(
                 "MAINTENANT_MCP",
@@ -137,6 +143,20 @@ impl Args {
             );
         }
         let token = self.token.check(&mut faults);
+        let open = boolean(self.allow_unauthenticated.as_deref().unwrap_or_default());
+        let open = faults.or(false, "MAINTENANT_ALLOW_UNAUTHENTICATED", open);
+        let asks = listen.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let is_reached = mcp.http && !listen.address.is_local();
+        if is_reached && token.is_some() && mcp.auth.is_open() && !asks && !open {
+            let fault = format!(
+                "{} can be reached from other machines and /mcp asks nobody who they are, while \
+                 the collector asks for MAINTENANT_API_TOKEN, so everyone could read what that \
+                 guards; set MAINTENANT_MCP_TOKEN or MAINTENANT_MCP_ISSUER, or \
+                 MAINTENANT_ALLOW_UNAUTHENTICATED=true if something in front of it asks",
+                listen.address
+            );
+            faults.add("MAINTENANT_ADDR", &fault);
+        }
         let collectors = self.upstream.check(self.url.as_deref(), token, mcp.load, &mut faults);
         faults.finish()?;
         Ok((Config { address: listen.address, tls: listen.tls, mcp, collectors }, logging))
@@ -190,6 +210,25 @@ impl McpArgs {
 impl McpSettings {
     pub fn allowed_hosts(&self) -> AllowedHosts {
         AllowedHosts::new(self.hosts.clone())
+    }
+
+    /// Refuses, or on loopback only notes, an audience that every machine has which was not told
+    /// its name: a token for one of them would be good for all (RFC 8707 §2).
+    pub fn check_audience(
+        &mut self,
+        base_url: Option<&str>,
+        address: &Address,
+        faults: &mut Faults,
+    ) {
+        let is_named = base_url.is_some_and(|url| !url.is_empty());
+        let is_default = self.auth.audiences.contains(&self.resource());
+        self.auth.audience_is_a_guess = self.http && !is_named && is_default;
+        if self.auth.audience_is_a_guess && !address.is_local() {
+            let fault = "it is not set, so tokens would have to be for localhost, as on every \
+                         machine without it; set it to the URL that clients use, or set \
+                         MAINTENANT_MCP_AUDIENCE";
+            faults.add("MAINTENANT_BASE_URL", fault);
+        }
     }
 
     /// The URL of `/mcp` as clients know it (RFC 9728: the resource identifier).
@@ -440,6 +479,51 @@ mod tests {
         check("https://M.example:443", "https://m.example/mcp", "https://m.example/.w/mcp");
         check("https://m.example/", "https://m.example/mcp", "https://m.example/.w/mcp");
         check("https://m.example/x/", "https://m.example/x/mcp", "https://m.example/.w/x/mcp");
+    }
+
+    #[test]
+    fn a_token_of_the_collector_is_not_undone_for_other_machines() {
+        let token = "--api-token-from-environment=hunter2";
+        let check = |arguments: &[&str], is_fault: bool| {
+            let all = [&["--mcp", "--url=http://x"], arguments].concat();
+            let fault = config(&all).err().unwrap_or_default();
+            assert_eq!(fault.contains("MAINTENANT_ADDR"), is_fault, "{arguments:?}: {fault}");
+            assert!(is_fault || fault.is_empty(), "{arguments:?}: {fault}");
+            assert!(!fault.contains("hunter2"), "{fault}");
+        };
+        let anywhere = "--addr=0.0.0.0:8080";
+        check(&[anywhere, token], true);
+        check(&[anywhere, token, "--allow-unauthenticated=false"], true);
+        check(&[anywhere, token, "--allow-unauthenticated"], false);
+        check(&[anywhere], false);
+        check(&[token], false);
+        check(&["--addr=unix:/run/m.sock", token], false);
+        let own = "--mcp-token-from-environment=0123456789abcdef0123456789abcdef";
+        check(&[anywhere, token, own], false);
+        let tls = ["--tls-cert=Cargo.toml", "--tls-key=Cargo.toml", "--tls-client-ca=Cargo.toml"];
+        check(&[&[anywhere, token], tls.as_slice()].concat(), false);
+    }
+
+    #[test]
+    fn the_audience_of_other_machines_is_a_name_of_this_one() {
+        let issuer = "--mcp-issuer=https://id.example.org";
+        let check = |arguments: &[&str], expected: Result<bool, ()>| {
+            let all = [&["--mcp", "--url=http://x"], arguments].concat();
+            let got = config(&all).map(|config| config.mcp.auth.audience_is_a_guess);
+            let named =
+                got.as_ref().err().is_none_or(|fault| fault.contains("MAINTENANT_BASE_URL"));
+            assert!(named, "{got:?}");
+            assert_eq!(got.map_err(|_| ()), expected, "{arguments:?}");
+        };
+        let anywhere = "--addr=0.0.0.0:8080";
+        check(&[anywhere, issuer], Err(()));
+        check(&[anywhere, issuer, "--base-url="], Err(()));
+        check(&[anywhere, issuer, "--base-url=https://m.example"], Ok(false));
+        check(&[anywhere, issuer, "--mcp-audience=api://m"], Ok(false));
+        check(&[anywhere], Ok(false));
+        check(&[issuer], Ok(true));
+        let warnings = config(&["--mcp", "--url=http://x", issuer]).unwrap().mcp.auth.warnings();
+        assert!(warnings.iter().any(|text| text.contains("MAINTENANT_BASE_URL")));
     }
 
     #[test]

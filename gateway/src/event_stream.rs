@@ -66,8 +66,9 @@ struct Following<'a> {
     changes: &'a watch::Sender<Changes>,
     /// The stream is open, and silence would tell that it is not.
     is_alive: AtomicBool,
-    /// A digest of the active alerts as last asked for; [`SILENT`], if there was no answer.
-    known: Mutex<Option<u64>>,
+    /// Digests of active alerts and of endpoints as last asked for; [`SILENT`], where there was no
+    /// answer.
+    known: Mutex<Option<(u64, u64)>>,
 }
 
 impl Following<'_> {
@@ -137,15 +138,17 @@ impl Following<'_> {
         }
     }
 
-    /// Asks for the active alerts; other ones than before are a change.
+    /// Asks for the active alerts and for endpoints, of which other servers' streams tell nothing;
+    /// others than before are a change, and so are the first: who listens may have read earlier.
     async fn compare(&self) {
         let active = AlertQuery {
             status: Some("active".to_owned()),
             limit: Some("200".to_owned()),
             ..AlertQuery::default()
         };
-        let page = self.collector.live().alerts(&active).await.ok();
-        let now = page.map_or(SILENT, |page| {
+        let live = self.collector.live();
+        let (page, endpoints) = tokio::join!(live.alerts(&active), live.endpoints());
+        let alerts = page.map_or(SILENT, |page| {
             let mut hasher = DefaultHasher::new();
             for alert in &page.alerts {
                 let severity = alert.severity.as_str();
@@ -153,9 +156,19 @@ impl Following<'_> {
             }
             hasher.finish()
         });
+        let endpoints = endpoints.map_or(SILENT, |endpoints| {
+            let mut hasher = DefaultHasher::new();
+            for endpoint in &endpoints {
+                (endpoint.id, &endpoint.status, &endpoint.alert_state).hash(&mut hasher);
+            }
+            hasher.finish()
+        });
+        let now = (alerts, endpoints);
         let before = self.known.lock().unwrap_or_else(PoisonError::into_inner).replace(now);
-        if before.is_some_and(|before| before != now) {
+        if before.is_none_or(|before| before.0 != now.0) {
             self.changed(Concern::Alerts);
+        } else if before != Some(now) {
+            self.changed(Concern::Overview);
         }
     }
 

@@ -125,6 +125,7 @@ pub async fn run(
             let reloaded = reload().map_err(anyhow::Error::from).and_then(|config| {
                 tls.as_ref().map_or(Ok(()), |tls| tls.reload())?;
                 let Config { mcp, collectors: CollectorSettings { token, .. }, .. } = config;
+                admission.replace(&mcp.auth)?;
                 // From here on nothing fails.
                 collectors.set_token(token.as_ref());
                 gateway.choose(mcp.calls.tools);

@@ -18,6 +18,7 @@ const SILENCE: Duration = Duration::from_millis(400);
 const AT_MOST: Duration = Duration::from_secs(8);
 /// However many are asked for.
 const SERVED_AT_MOST: usize = 500;
+const DEFAULT_LINES: usize = 100;
 /// A line of the stream; a longer one ends the reading.
 const LONGEST: usize = 1 << 20;
 
@@ -38,31 +39,62 @@ struct LogError {
     error: String,
 }
 
+/// Lines, and how far a live stream was read for them.
+#[derive(Debug)]
+pub struct Logs {
+    pub answer: ContainerLogs,
+    /// `None`: the server itself searched its log.
+    pub read: Option<Read>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    /// Lines that came, those outside of the wanted span included.
+    pub seen: usize,
+    /// Older lines of the span may lie before all that the server shows.
+    pub is_tail: bool,
+    /// Reading ended before the lines did.
+    pub is_cut: bool,
+}
+
+/// How many lines to ask for: the stream knows no span, so for one all there are.
+pub fn lines(query: &LogQuery) -> usize {
+    if query.since.is_some() || query.until.is_some() {
+        return SERVED_AT_MOST;
+    }
+    let wanted = query.lines.as_deref().and_then(|lines| lines.parse().ok());
+    wanted.unwrap_or(DEFAULT_LINES).min(SERVED_AT_MOST)
+}
+
 /// Reads lines until there are as many as asked for, a silence, or the end. `None`: there came
 /// none, and the server did not say that the log is empty.
-pub async fn read(
-    id: i64,
-    response: Response,
-    query: &LogQuery,
-    end: Instant,
-) -> Option<ContainerLogs> {
-    let wanted = query.lines.as_deref().and_then(|lines| lines.parse().ok()).unwrap_or(100);
+pub async fn read(id: i64, response: Response, query: &LogQuery, end: Instant) -> Option<Logs> {
+    let wanted = lines(query);
     let window = Window::new(query);
     let end = end.min(Instant::now() + AT_MOST);
     let mut chunks = response.bytes_stream();
     let mut events = Events::default();
     let mut lines = Vec::new();
     let mut seen = 0_usize;
-    let mut is_complete = false;
+    let (mut is_complete, mut is_cut, mut is_before) = (false, false, false);
     'reading: while seen < wanted {
         let patience = if seen == 0 { FIRST_LINE } else { SILENCE };
         let next = timeout_at(end, timeout(patience, chunks.next())).await;
-        let Ok(Ok(Some(Ok(chunk)))) = next else { break };
+        let chunk = match next {
+            Ok(Ok(Some(Ok(chunk)))) => chunk,
+            // Silence, or an orderly end.
+            Ok(Err(_) | Ok(None)) => break,
+            Err(_) | Ok(Ok(Some(Err(_)))) => {
+                is_cut = true;
+                break;
+            }
+        };
         for event in events.feed(&chunk) {
             let line = match event {
                 Event::Line(line) => line,
                 Event::End(cause) => {
                     is_complete = cause == STOPPED;
+                    is_cut = !is_complete;
                     break 'reading;
                 }
             };
@@ -70,22 +102,26 @@ pub async fn read(
                 break 'reading;
             }
             seen = seen.saturating_add(1);
+            is_before |= window.is_after(&line.timestamp);
             if window.holds(&line.timestamp) {
                 let time = query.timestamps.is_some().then(|| format!("{} ", line.timestamp));
                 lines.push(format!("{}{}", time.unwrap_or_default(), line.line));
             }
         }
         if events.rest.len() > LONGEST {
+            is_cut = true;
             break;
         }
     }
-    (seen > 0 || is_complete).then(|| ContainerLogs {
+    let is_tail = seen >= wanted && !is_before;
+    let answer = ContainerLogs {
         container_id: id,
         container_name: String::new(),
         total_lines: i64::try_from(lines.len()).unwrap_or_default(),
-        truncated: seen >= wanted.min(SERVED_AT_MOST),
+        truncated: is_tail,
         lines,
-    })
+    };
+    (seen > 0 || is_complete).then_some(Logs { answer, read: Some(Read { seen, is_tail, is_cut }) })
 }
 
 /// The stream knows neither `since` nor `until`.
@@ -98,6 +134,12 @@ impl Window {
     fn new(query: &LogQuery) -> Self {
         let moment = |text: &Option<String>| text.as_deref().and_then(|text| text.parse().ok());
         Self { since: moment(&query.since), until: moment(&query.until) }
+    }
+
+    /// The whole of it lies later.
+    fn is_after(&self, timestamp: &str) -> bool {
+        let timestamp = timestamp.parse::<Timestamp>().ok();
+        timestamp.zip(self.since).is_some_and(|(timestamp, since)| timestamp < since)
     }
 
     fn holds(&self, timestamp: &str) -> bool {
@@ -194,6 +236,8 @@ mod tests {
         let started = Instant::now();
         let end = started + Duration::from_secs(1);
         let logs = read(1, http::Response::new(body).into(), &LogQuery::default(), end).await;
-        assert_eq!((logs.unwrap().lines.len(), started.elapsed().as_secs()), (3, 1));
+        let logs = logs.unwrap();
+        assert_eq!((logs.answer.lines.len(), started.elapsed().as_secs()), (3, 1));
+        assert_eq!(logs.read, Some(Read { seen: 3, is_tail: false, is_cut: true }));
     }
 }

@@ -182,10 +182,10 @@ async fn expired(caller: Option<&Caller>) {
     }
 }
 
-/// Until nobody hears any more.
+/// Until nobody hears any more. Who joins is told at once: it may have read before it listened.
 async fn tell(sink: &SubscriptionSink, uris: &[String], mut changes: watch::Receiver<Changes>) {
-    let mut told = *changes.borrow_and_update();
-    while changes.changed().await.is_ok() {
+    let mut told = Changes::default();
+    loop {
         let now = *changes.borrow_and_update();
         for uri in uris {
             let count = |changes: Changes| match uri.as_str() {
@@ -198,8 +198,13 @@ async fn tell(sink: &SubscriptionSink, uris: &[String], mut changes: watch::Rece
                 return;
             }
         }
-        told = now;
-        sleep(PAUSE).await;
+        if now != told {
+            told = now;
+            sleep(PAUSE).await;
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
     }
 }
 

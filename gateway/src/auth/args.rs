@@ -4,13 +4,19 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use maintenant_serve::settings::{Faults, Secret, boolean, duration, is_loopback, list, secret};
+use maintenant_serve::settings::{
+    self, Faults, Secret, boolean, duration, is_loopback, list, secret,
+};
 use reqwest::Url;
 
-use super::settings::{Allowed, AuthSettings, Issuer, is_address};
+use super::refresh::INTERVAL;
+use super::settings::{Allowed, AuthSettings, Issuer, Listed, is_address};
 
 /// A static token is guessed at as fast as the network goes, so it has to be long.
 const SHORTEST_TOKEN: usize = 32;
+/// Keys must outlive the time between two fetches, its spread and a few failures.
+const SHORTEST_STALE: Duration = Duration::from_mins(15);
+const _: () = assert!(SHORTEST_STALE.as_secs() * 10 >= INTERVAL.as_secs() * 15);
 const LARGEST_LEEWAY: Duration = Duration::from_mins(5);
 const ISSUER: &str = "MAINTENANT_MCP_ISSUER";
 
@@ -31,15 +37,18 @@ pub struct AuthArgs {
     #[arg(long, env = "MAINTENANT_MCP_AUDIENCE", value_name = "URIS")]
     mcp_audience: Option<String>,
 
-    /// Only people with these e-mail addresses (comma list)
+    /// Only people with these e-mail addresses (comma list; @/path is a file of one a line);
+    /// <issuer>|<address> for one issuer's
     #[arg(long, env = "MAINTENANT_MCP_ALLOWED_EMAIL", value_name = "EMAILS")]
     mcp_allowed_email: Option<String>,
 
-    /// Only these subjects, as in `sub` (comma list)
+    /// Only these subjects, as in `sub` (comma list; @/path is a file of one a line);
+    /// <issuer>|<subject> where issuers are several
     #[arg(long, env = "MAINTENANT_MCP_ALLOWED_SUBJECTS", value_name = "SUBJECTS")]
     mcp_allowed_subjects: Option<String>,
 
-    /// Where a token has no `email`, compare `sub` with the allowed addresses [default: true]
+    /// Where a token has no `email`, compare `sub` with the allowed addresses [default: true
+    /// with one issuer, false with several]
     #[arg(long, env = "MAINTENANT_MCP_SUBJECT_AS_EMAIL", value_name = "BOOL")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     mcp_subject_as_email: Option<String>,
@@ -66,7 +75,8 @@ pub struct AuthArgs {
     #[arg(long, env = "MAINTENANT_MCP_MAX_TOKEN_AGE", value_name = "DURATION")]
     mcp_max_token_age: Option<String>,
 
-    /// How long an issuer's last keys serve while it does not answer [default: 24h]
+    /// How long an issuer's last keys serve while it does not answer, at least 15m; 0 for no bound
+    /// [default: 24h]
     #[arg(long, env = "MAINTENANT_MCP_MAX_STALE", value_name = "DURATION")]
     mcp_max_stale: Option<String>,
 
@@ -106,9 +116,13 @@ impl AuthArgs {
         if audiences.is_empty() && !issuers.is_empty() {
             audiences.push(resource.to_owned());
         }
+        let max_stale = "MAINTENANT_MCP_MAX_STALE";
+        let stale = span(max_stale, self.mcp_max_stale.as_deref(), default.max_stale, faults);
         let settings = AuthSettings {
             audiences,
-            allowed: self.allowed(faults),
+            resource: resource.to_owned(),
+            audience_is_a_guess: false,
+            allowed: self.allowed(&issuers, faults),
             scopes: flag("MAINTENANT_MCP_SCOPES", self.mcp_scopes.as_deref(), false, faults),
             strict_type: match self.mcp_token_type.as_deref() {
                 None | Some("" | "compatible") => false,
@@ -132,12 +146,7 @@ impl AuthArgs {
                 faults,
             ))
             .filter(|age| !age.is_zero()),
-            max_stale: span(
-                "MAINTENANT_MCP_MAX_STALE",
-                self.mcp_max_stale.as_deref(),
-                default.max_stale,
-                faults,
-            ),
+            max_stale: if stale.is_zero() { Duration::MAX } else { stale },
             issuer_ca: self.mcp_issuer_ca.clone(),
             insecure_issuer,
             token: self.token(faults),
@@ -145,6 +154,11 @@ impl AuthArgs {
         };
         if settings.leeway > LARGEST_LEEWAY {
             faults.add("MAINTENANT_MCP_LEEWAY", "it is longer than 5m; set the clocks instead");
+        }
+        if settings.max_stale < SHORTEST_STALE {
+            let fault = "it is shorter than 15m, and keys are fetched every ten minutes, so good \
+                         tokens would be refused in between; use 15m or more, or 0 for no bound";
+            faults.add(max_stale, fault);
         }
         if let Some(Err(error)) = settings.issuer_ca.as_deref().map(std::fs::metadata) {
             let fault = format!("cannot read the file: {error}");
@@ -186,16 +200,33 @@ impl AuthArgs {
         names.into_iter().map(|name| Issuer { name, jwks_url: urls.next() }).collect()
     }
 
-    fn allowed(&self, faults: &mut Faults) -> Allowed {
+    fn allowed(&self, issuers: &[Issuer], faults: &mut Faults) -> Allowed {
         let emails = "MAINTENANT_MCP_ALLOWED_EMAIL";
         let subjects = "MAINTENANT_MCP_ALLOWED_SUBJECTS";
         let fallback = "MAINTENANT_MCP_SUBJECT_AS_EMAIL";
         let verified = "MAINTENANT_MCP_EMAIL_VERIFIED";
-        let subject = |text: &str| Ok(text.to_owned());
+        let several = issuers.len() > 1;
+        let email = |text: &str| {
+            let entry = listed(text, issuers)?;
+            address(&entry.value)?;
+            Ok(entry)
+        };
+        let subject = |text: &str| match listed(text, issuers)? {
+            // Each issuer gives its own, and may give anybody what another gave to somebody.
+            entry if several && entry.issuer.is_none() => Err(format!(
+                "`{text}` names no issuer, and there are several; write <issuer>|{text}"
+            )),
+            entry => Ok(entry),
+        };
         Allowed {
-            emails: entries(emails, self.mcp_allowed_email.as_deref(), address, faults),
-            subjects: entries(subjects, self.mcp_allowed_subjects.as_deref(), subject, faults),
-            subject_as_email: flag(fallback, self.mcp_subject_as_email.as_deref(), true, faults),
+            emails: entries_of(emails, self.mcp_allowed_email.as_deref(), email, faults),
+            subjects: entries_of(subjects, self.mcp_allowed_subjects.as_deref(), subject, faults),
+            subject_as_email: flag(
+                fallback,
+                self.mcp_subject_as_email.as_deref(),
+                !several,
+                faults,
+            ),
             email_verified_required: flag(
                 verified,
                 self.mcp_email_verified.as_deref(),
@@ -244,6 +275,22 @@ impl AuthArgs {
                          nobody would be held to it";
             faults.add(name, fault);
         }
+    }
+}
+
+/// `<issuer>|<value>`, or a value of any issuer. Values may hold a bar of their own (Auth0).
+fn listed(text: &str, issuers: &[Issuer]) -> Result<Listed, String> {
+    let of_one = issuers.iter().find_map(|issuer| {
+        let value = text.strip_prefix(&issuer.name)?.strip_prefix('|')?;
+        Some(Listed { issuer: Some(issuer.name.clone()), value: value.to_owned() })
+    });
+    match of_one {
+        Some(listed) if listed.value.is_empty() => Err(format!("`{text}` ends with its bar")),
+        Some(listed) => Ok(listed),
+        None if text.contains("://") && text.contains('|') => Err(format!(
+            "`{text}` begins with none of the issuers; write one as in {ISSUER}, byte for byte"
+        )),
+        None => Ok(Listed::from(text)),
     }
 }
 
@@ -299,8 +346,33 @@ fn entries<T>(
     parse: impl Fn(&str) -> Result<T, String>,
     faults: &mut Faults,
 ) -> Vec<T> {
-    let Some(text) = text else { return Vec::new() };
-    let entries = list(text);
+    parsed(name, text.map(|text| Ok(list(text))), parse, faults)
+}
+
+/// The same, where an entry `@/path` stands for the lines of a file.
+fn entries_of<T>(
+    name: &str,
+    text: Option<&str>,
+    parse: impl Fn(&str) -> Result<T, String>,
+    faults: &mut Faults,
+) -> Vec<T> {
+    parsed(name, text.map(settings::entries), parse, faults)
+}
+
+fn parsed<T>(
+    name: &str,
+    entries: Option<Result<Vec<String>, String>>,
+    parse: impl Fn(&str) -> Result<T, String>,
+    faults: &mut Faults,
+) -> Vec<T> {
+    let entries = match entries {
+        None => return Vec::new(),
+        Some(Ok(entries)) => entries,
+        Some(Err(fault)) => {
+            faults.add(name, &fault);
+            return Vec::new();
+        }
+    };
     if entries.is_empty() {
         faults.add(name, "it is empty; unset it, or give it a value");
     }
@@ -379,8 +451,8 @@ mod tests {
             "--mcp-issuer=https://a.example, http://127.0.0.1:9/x",
             "--mcp-jwks-url=https://a.example/keys?v=1,http://[::1]:9/keys",
             "--mcp-audience=api://one,two",
-            "--mcp-allowed-email=A@example.org, b+c@example.org",
-            "--mcp-allowed-subjects=007,alice",
+            "--mcp-allowed-email=https://a.example|A@example.org,https://a.example|b+c@example.org",
+            "--mcp-allowed-subjects=https://a.example|auth0|007,http://127.0.0.1:9/x|alice",
             "--mcp-subject-as-email=false",
             "--mcp-email-verified",
             "--mcp-scopes=true",
@@ -395,8 +467,14 @@ mod tests {
             settings.issuers.iter().map(|i| i.jwks_url.as_ref().unwrap().to_string()).collect();
         assert_eq!(keys, ["https://a.example/keys?v=1", "http://[::1]:9/keys"]);
         assert_eq!(settings.audiences, ["api://one", "two"]);
-        assert_eq!(settings.allowed.emails, ["A@example.org", "b+c@example.org"]);
-        assert_eq!(settings.allowed.subjects, ["007", "alice"]);
+        let of = |issuer: &str, value: &str| Listed {
+            issuer: Some(issuer.to_owned()),
+            value: value.to_owned(),
+        };
+        let a = "https://a.example";
+        assert_eq!(settings.allowed.emails, [of(a, "A@example.org"), of(a, "b+c@example.org")]);
+        let subjects = [of(a, "auth0|007"), of("http://127.0.0.1:9/x", "alice")];
+        assert_eq!(settings.allowed.subjects, subjects);
         assert!(!settings.allowed.subject_as_email && settings.allowed.email_verified_required);
         assert!(settings.scopes && settings.strict_type && settings.token.is_some());
         assert_eq!((settings.leeway, settings.max_token_age), (Duration::ZERO, None));
@@ -460,6 +538,36 @@ mod tests {
             "MAINTENANT_MCP_JWKS_URL",
             "plain http",
         );
+    }
+
+    #[test]
+    fn with_several_issuers_an_identity_is_that_of_one() {
+        let two = "--mcp-issuer=https://a.example,https://b.example";
+        let subjects = "MAINTENANT_MCP_ALLOWED_SUBJECTS";
+        refused(&[two, "--mcp-allowed-subjects=007"], subjects, "write <issuer>|007");
+        let none = "--mcp-allowed-subjects=https://c.example|007";
+        refused(&[two, none], subjects, "none of the issuers");
+        refused(&[ISSUED, none], subjects, "none of the issuers");
+        refused(&[two, "--mcp-allowed-subjects=https://a.example|"], subjects, "its bar");
+        let one = settings(&[ISSUED, "--mcp-allowed-subjects=auth0|007"]).unwrap();
+        assert_eq!(one.allowed.subjects, [Listed::from("auth0|007")]);
+        assert!(one.allowed.subject_as_email);
+        let open = settings(&[two, "--mcp-allowed-email=a@b.c"]).unwrap();
+        assert!(!open.allowed.subject_as_email, "off with several");
+        assert!(open.warnings().iter().any(|text| text.contains("of any issuer")));
+        let bound = settings(&[two, "--mcp-allowed-email=https://b.example|a@b.c"]).unwrap();
+        assert_eq!(bound.warnings(), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn keys_outlive_the_time_between_two_fetches() {
+        let stale = "MAINTENANT_MCP_MAX_STALE";
+        for short in ["--mcp-max-stale=1s", "--mcp-max-stale=10m", "--mcp-max-stale=899s"] {
+            refused(&[ISSUED, short], stale, "shorter than 15m");
+        }
+        assert!(settings(&[ISSUED, "--mcp-max-stale=15m"]).is_ok());
+        let endless = settings(&[ISSUED, "--mcp-max-stale=0"]).unwrap();
+        assert_eq!(endless.max_stale, Duration::MAX);
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub struct Claims {
     pub azp: Option<String>,
     #[serde(default)]
     pub appid: Option<String>,
+    /// Okta's `client_id`.
+    #[serde(default)]
+    pub cid: Option<String>,
     /// How the token was obtained (Auth0).
     #[serde(default)]
     pub gty: Option<Several>,
@@ -53,6 +56,20 @@ pub struct Claims {
     pub nonce: Option<Value>,
     #[serde(default, deserialize_with = "present")]
     pub at_hash: Option<Value>,
+    /// What kind of token this is (Keycloak).
+    #[serde(default, deserialize_with = "present")]
+    pub typ: Option<Value>,
+    /// Of an ID token (OpenID Connect Core §3.3.2.11, FAPI 1.0 part 2 §5.1).
+    #[serde(default, deserialize_with = "present")]
+    pub c_hash: Option<Value>,
+    #[serde(default, deserialize_with = "present")]
+    pub s_hash: Option<Value>,
+    /// Of a security event or logout token (RFC 8417 §2.2).
+    #[serde(default, deserialize_with = "present")]
+    pub events: Option<Value>,
+    /// Of an authorization response (JARM §2.1).
+    #[serde(default, deserialize_with = "present")]
+    pub code: Option<Value>,
 }
 
 /// A string, or an array of strings.
@@ -99,6 +116,8 @@ impl<'de> Deserialize<'de> for NumericDate {
 #[derive(Debug, Clone)]
 pub struct Rules {
     pub audiences: Vec<String>,
+    /// The one of these that is our URL.
+    pub resource: String,
     pub leeway: Duration,
     pub max_token_age: Option<Duration>,
 }
@@ -107,6 +126,7 @@ impl From<&AuthSettings> for Rules {
     fn from(settings: &AuthSettings) -> Self {
         Self {
             audiences: settings.audiences.clone(),
+            resource: settings.resource.clone(),
             leeway: settings.leeway,
             max_token_age: settings.max_token_age,
         }
@@ -141,12 +161,37 @@ impl Claims {
         if self.cnf.is_some() {
             return refuse("bound to a key whose proof is not checked here");
         }
-        // An ID token is for a client, by its id; an access token for a resource, by its URL.
-        let is_resource = audience.contains("://");
-        if (self.nonce.is_some() || self.at_hash.is_some()) && !is_resource {
-            return refuse("an ID token");
+        self.check_kind(audience == rules.resource)?;
+        if self.sub.is_none() && self.clients().iter().all(|client| client.is_none()) {
+            return refuse("neither sub nor a client");
         }
         Ok(())
+    }
+
+    /// Issuers sign more than access tokens with the same keys (RFC 8725 §2.8, §3.12).
+    /// `for_resource`: the audience is our URL; an ID token is for a client, by its id.
+    fn check_kind(&self, for_resource: bool) -> Result<(), Refusal> {
+        let typ = self.typ.as_ref().and_then(Value::as_str).unwrap_or_default();
+        let is_other_type = ["ID", "Logout", "Refresh", "Offline"]
+            .iter()
+            .any(|kind| typ.eq_ignore_ascii_case(kind));
+        let has_hash = self.c_hash.is_some() || self.s_hash.is_some();
+        let of_a_login = (self.nonce.is_some() || self.at_hash.is_some()) && !for_resource;
+        let kinds = [
+            (is_other_type, "its typ is that of another kind of token"),
+            (self.events.is_some(), "a logout or event token"),
+            (self.code.is_some(), "an authorization response"),
+            (has_hash || of_a_login, "an ID token"),
+        ];
+        match kinds.into_iter().find(|(holds, _)| *holds) {
+            Some((_, reason)) => Err(Refusal::Invalid(reason)),
+            None => Ok(()),
+        }
+    }
+
+    /// Where issuers name the OAuth client.
+    pub fn clients(&self) -> [&Option<String>; 4] {
+        [&self.client_id, &self.azp, &self.appid, &self.cid]
     }
 
     /// The end of the token with leeway: that of `exp`, or of the longest life since `iat`.
@@ -174,7 +219,8 @@ mod tests {
 
     fn rules() -> Rules {
         Rules {
-            audiences: vec!["https://m.example/mcp".to_owned(), "client".to_owned()],
+            audiences: ["https://m.example/mcp", "client", "api://app"].map(str::to_owned).into(),
+            resource: "https://m.example/mcp".to_owned(),
             leeway: Duration::from_mins(1),
             max_token_age: Some(Duration::from_hours(24)),
         }
@@ -182,7 +228,8 @@ mod tests {
 
     /// The claims of a good token with `change` on top; `null` takes a member away.
     fn check(change: &Value, expected: Result<(), &'static str>) {
-        let mut claims = json!({"iss": "i", "aud": "https://m.example/mcp", "exp": NOW + 300});
+        let mut claims = json!({"iss": "i", "aud": "https://m.example/mcp", "exp": NOW + 300,
+                                "sub": "s"});
         for (name, value) in change.as_object().unwrap() {
             claims[name] = value.clone();
         }
@@ -232,7 +279,8 @@ mod tests {
         check(&json!({"iat": NOW - 86_400 - 59}), Ok(()));
         check(&json!({"iat": NOW - 86_400 - 60}), Err("expired"));
         check(&json!({"iat": "now"}), Err(NO_CLAIMS));
-        let claims = json!({"iss": "i", "aud": "client", "exp": NOW * 2, "iat": 0}).to_string();
+        let claims =
+            json!({"iss": "i", "aud": "client", "exp": NOW * 2, "iat": 0, "sub": "s"}).to_string();
         let claims = Claims::parse(claims.as_bytes()).unwrap();
         let now = Timestamp::from_second(NOW).unwrap();
         let ageless = Rules { max_token_age: None, ..rules() };
@@ -292,8 +340,34 @@ mod tests {
         check(&json!({"cnf": null}), Err(bound));
         for member in ["nonce", "at_hash"] {
             check(&json!({"aud": "client", member: "x"}), Err("an ID token"));
+            check(&json!({"aud": "api://app", member: "x"}), Err("an ID token"));
             check(&json!({member: "x"}), Ok(()));
         }
+    }
+
+    #[test]
+    fn what_issuers_sign_for_other_ends_is_no_access_token() {
+        let logout = json!({"http://schemas.openid.net/event/backchannel-logout": {}});
+        check(&json!({"events": logout}), Err("a logout or event token"));
+        check(&json!({"code": "x", "state": "y"}), Err("an authorization response"));
+        check(&json!({"state": "y"}), Ok(()));
+        for member in ["s_hash", "c_hash"] {
+            check(&json!({member: "x"}), Err("an ID token"));
+        }
+        for typ in ["ID", "Logout", "Refresh", "Offline", "offline"] {
+            check(&json!({"typ": typ}), Err("its typ is that of another kind of token"));
+        }
+        for typ in [json!("Bearer"), json!("at+jwt"), json!("JWT"), json!(1)] {
+            check(&json!({"typ": typ}), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_token_names_somebody() {
+        for client in ["client_id", "azp", "appid", "cid"] {
+            check(&json!({"sub": null, client: "c"}), Ok(()));
+        }
+        check(&json!({"sub": null}), Err("neither sub nor a client"));
     }
 
     #[test]

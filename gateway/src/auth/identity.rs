@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::Refusal;
 use super::claims::{Claims, Rules, Several};
-use super::settings::{Allowed, is_address};
+use super::settings::{Allowed, Listed, is_address};
 use crate::caller::{AdmittedBy, Caller, Scope};
 
 /// The caller behind verified claims. `scopes`: whether tools ask for them.
@@ -30,7 +30,7 @@ pub fn admit(
         issuer: Some(claims.iss),
         subject: claims.sub,
         email,
-        client: claims.client_id.or(claims.azp).or(claims.appid),
+        client: claims.client_id.or(claims.azp).or(claims.appid).or(claims.cid),
         scopes,
         expires_at,
     })
@@ -40,19 +40,22 @@ fn admitted_by(claims: &Claims, allowed: &Allowed) -> Result<AdmittedBy, Refusal
     if allowed.emails.is_empty() && allowed.subjects.is_empty() {
         return Ok(AdmittedBy::Token);
     }
-    if claims.sub.as_ref().is_some_and(|sub| allowed.subjects.contains(sub)) {
+    let is_listed = |list: &[Listed], is: &dyn Fn(&str) -> bool| {
+        list.iter().any(|entry| entry.is_of(&claims.iss) && is(&entry.value))
+    };
+    let is_subject = |listed: &str| claims.sub.as_deref() == Some(listed);
+    if is_listed(&allowed.subjects, &is_subject) {
         return Ok(AdmittedBy::Subject);
     }
     let refuse = |reason| Err(Refusal::NotAllowed(reason));
     let by = if claims.email.is_some() {
         let Some(email) = address(claims) else { return refuse("email is no address") };
-        if !allowed.emails.iter().any(|listed| listed.eq_ignore_ascii_case(email)) {
+        if !is_listed(&allowed.emails, &|listed| listed.eq_ignore_ascii_case(email)) {
             return refuse("the address is not on the list");
         }
         AdmittedBy::Email
     } else {
-        let listed = claims.sub.as_ref().is_some_and(|sub| allowed.emails.contains(sub));
-        if !allowed.subject_as_email || !listed {
+        if !allowed.subject_as_email || !is_listed(&allowed.emails, &is_subject) {
             return refuse("no address, and the subject is not on a list");
         }
         if is_machine(claims) {
@@ -84,8 +87,7 @@ fn is_verified(claims: &Claims, required: bool) -> bool {
 
 /// A client that acts for itself (RFC 9068 §5 warns of its `sub`).
 fn is_machine(claims: &Claims) -> bool {
-    let clients = [&claims.client_id, &claims.azp, &claims.appid];
-    let is_client = claims.sub.is_some() && clients.contains(&&claims.sub);
+    let is_client = claims.sub.is_some() && claims.clients().contains(&&claims.sub);
     let grants = claims.gty.iter().flat_map(Several::iter);
     let mut machine_grants =
         grants.filter(|grant| ["client-credentials", "client_credentials"].contains(grant));
@@ -110,8 +112,8 @@ mod tests {
 
     fn allowed() -> Allowed {
         Allowed {
-            emails: vec!["Alice@example.com".to_owned(), "kim@example.com".to_owned()],
-            subjects: vec!["s-1".to_owned()],
+            emails: vec!["Alice@example.com".into(), "kim@example.com".into()],
+            subjects: vec!["s-1".into()],
             subject_as_email: true,
             email_verified_required: false,
         }
@@ -122,7 +124,12 @@ mod tests {
         for (name, value) in claims.as_object().unwrap() {
             all[name] = value.clone();
         }
-        let rules = Rules { audiences: Vec::new(), leeway: Duration::ZERO, max_token_age: None };
+        let rules = Rules {
+            audiences: Vec::new(),
+            resource: String::new(),
+            leeway: Duration::ZERO,
+            max_token_age: None,
+        };
         admit(Claims::parse(all.to_string().as_bytes()).unwrap(), allowed, &rules, scopes)
     }
 
@@ -232,6 +239,29 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_of_one_issuer_lets_nobody_of_another_in() {
+        let of = |issuer: &str, value: &str| {
+            vec![Listed { issuer: Some(issuer.to_owned()), value: value.to_owned() }]
+        };
+        for (issuer, holds) in [("i", true), ("j", false), ("", false), ("I", false)] {
+            let by = |by: AdmittedBy| holds.then_some(by);
+            let subjects = Allowed { subjects: of(issuer, "s"), ..Allowed::default() };
+            check(&json!({"sub": "s"}), &subjects, by(AdmittedBy::Subject));
+            let emails = of(issuer, "a@b.c");
+            let emails = Allowed { emails, subject_as_email: true, ..Allowed::default() };
+            check(&json!({"email": "A@b.c"}), &emails, by(AdmittedBy::Email));
+            check(&json!({"sub": "a@b.c"}), &emails, by(AdmittedBy::SubjectAsEmail));
+        }
+    }
+
+    #[test]
+    fn the_client_of_okta_is_its_cid() {
+        let claims = json!({"sub": "s", "cid": "c"});
+        let caller = caller(&claims, &Allowed::default(), false).unwrap();
+        assert_eq!(caller.client.as_deref(), Some("c"));
+    }
+
+    #[test]
     fn a_subject_is_an_address_only_without_email_byte_for_byte_and_of_no_machine() {
         let sub = "kim@example.com";
         check(&json!({"sub": sub}), &allowed(), Some(AdmittedBy::SubjectAsEmail));
@@ -245,6 +275,7 @@ mod tests {
             json!({"sub": sub, "client_id": sub}),
             json!({"sub": sub, "azp": sub}),
             json!({"sub": sub, "appid": sub}),
+            json!({"sub": sub, "cid": sub}),
             json!({"sub": sub, "client_id": "c", "azp": sub}),
             json!({"sub": sub, "gty": "client-credentials"}),
             json!({"sub": sub, "gty": ["client-credentials"]}),

@@ -22,7 +22,7 @@ pub mod source;
 mod strength;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -69,8 +69,10 @@ pub enum Refusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerState {
     pub issuer: String,
-    /// Usable keys.
+    /// Keys that were last fetched, however old they are.
     pub keys: usize,
+    /// Tokens can be verified now: there are keys, and they are not too old.
+    pub usable: bool,
     /// When they were last fetched.
     pub fetched_at: Option<Timestamp>,
     /// Why the last attempt failed. Partly the issuer's words; bounded and escaped.
@@ -84,7 +86,7 @@ pub struct Verifier(Arc<Inner>);
 struct Inner {
     issuers: Vec<KnownIssuer>,
     rules: Rules,
-    allowed: Allowed,
+    allowed: RwLock<Arc<Allowed>>,
     scopes: bool,
     strict_type: bool,
 }
@@ -130,7 +132,7 @@ impl Verifier {
         Ok(Self(Arc::new(Inner {
             issuers: issuers.collect(),
             rules: Rules::from(settings),
-            allowed: settings.allowed.clone(),
+            allowed: RwLock::new(Arc::new(settings.allowed.clone())),
             scopes: settings.scopes,
             strict_type: settings.strict_type,
         })))
@@ -149,7 +151,14 @@ impl Verifier {
             .ok_or(Refusal::Invalid("iss is none of the issuers"))?;
         claimed.check(rules, now)?;
         let claims = issuer.verified(&token).await?;
-        identity::admit(claims, allowed, rules, *scopes)
+        // After the wait for keys, so that a list replaced meanwhile counts.
+        let allowed = allowed.read().unwrap_or_else(PoisonError::into_inner).clone();
+        identity::admit(claims, &allowed, rules, *scopes)
+    }
+
+    /// Whose calls are taken from now on.
+    pub fn replace(&self, allowed: Allowed) {
+        *self.0.allowed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(allowed);
     }
 
     /// Keeps the keys fresh, until it is dropped. To be run once; nothing else fetches.
@@ -161,8 +170,8 @@ impl Verifier {
 
     pub fn state(&self) -> Vec<IssuerState> {
         let state = |issuer: &KnownIssuer| {
-            let refresh::KeysState { keys, fetched_at, error } = issuer.keys.state();
-            IssuerState { issuer: issuer.name.clone(), keys, fetched_at, error }
+            let refresh::KeysState { keys, usable, fetched_at, error } = issuer.keys.state();
+            IssuerState { issuer: issuer.name.clone(), keys, usable, fetched_at, error }
         };
         self.0.issuers.iter().map(state).collect()
     }

@@ -72,6 +72,8 @@ struct Good {
 pub struct KeysState {
     /// Usable keys, also when they are too old to be used.
     pub keys: usize,
+    /// They are not too old.
+    pub usable: bool,
     pub fetched_at: Option<Timestamp>,
     pub error: Option<String>,
 }
@@ -95,6 +97,7 @@ impl Keys {
         let progress = self.progress.borrow();
         KeysState {
             keys: progress.good.as_ref().map_or(0, |good| good.set.len()),
+            usable: self.fresh(&progress).is_some(),
             fetched_at: progress.good.as_ref().map(|good| good.at_wall),
             error: progress.error.clone(),
         }

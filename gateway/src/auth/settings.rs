@@ -15,6 +15,10 @@ pub struct AuthSettings {
     pub issuers: Vec<Issuer>,
     /// At least one where there are issuers.
     pub audiences: Vec<String>,
+    /// The URL of `/mcp`, most often one of them.
+    pub resource: String,
+    /// The audience is a default that other machines have too.
+    pub audience_is_a_guess: bool,
     pub allowed: Allowed,
     /// Tools ask for scopes.
     pub scopes: bool,
@@ -24,7 +28,7 @@ pub struct AuthSettings {
     pub leeway: Duration,
     /// The longest life since `iat`; none: not looked at.
     pub max_token_age: Option<Duration>,
-    /// How long keys serve while their issuer is away.
+    /// How long keys serve while their issuer is away; `Duration::MAX`: for ever.
     pub max_stale: Duration,
     /// Trusted for issuers besides the system's (PEM).
     pub issuer_ca: Option<PathBuf>,
@@ -47,13 +51,42 @@ pub struct Issuer {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Allowed {
     /// Compared ASCII case-insensitively with `email`.
-    pub emails: Vec<String>,
+    pub emails: Vec<Listed>,
     /// Compared byte for byte with `sub`.
-    pub subjects: Vec<String>,
+    pub subjects: Vec<Listed>,
     /// `emails` is also compared with `sub` where a token has no `email` and is no machine's.
     pub subject_as_email: bool,
     /// A missing `email_verified` is no yes.
     pub email_verified_required: bool,
+}
+
+/// An entry of a list: of one issuer, or of any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub issuer: Option<String>,
+    pub value: String,
+}
+
+impl Listed {
+    /// Whether it may be used for tokens of this issuer.
+    pub fn is_of(&self, issuer: &str) -> bool {
+        self.issuer.as_deref().is_none_or(|own| own == issuer)
+    }
+}
+
+impl std::fmt::Display for Listed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.issuer {
+            Some(issuer) => write!(f, "{issuer}|{}", self.value),
+            None => f.write_str(&self.value),
+        }
+    }
+}
+
+impl From<&str> for Listed {
+    fn from(value: &str) -> Self {
+        Self { issuer: None, value: value.to_owned() }
+    }
 }
 
 impl Default for AuthSettings {
@@ -61,6 +94,8 @@ impl Default for AuthSettings {
         Self {
             issuers: Vec::new(),
             audiences: Vec::new(),
+            resource: String::new(),
+            audience_is_a_guess: false,
             allowed: Allowed { subject_as_email: true, ..Allowed::default() },
             scopes: false,
             strict_type: false,
@@ -84,6 +119,8 @@ impl AuthSettings {
     pub fn warnings(&self) -> Vec<&'static str> {
         let allowed = &self.allowed;
         let anyone = allowed.emails.is_empty() && allowed.subjects.is_empty();
+        let of_any =
+            self.issuers.len() > 1 && allowed.emails.iter().any(|email| email.issuer.is_none());
         let by_name = allowed.subject_as_email && !allowed.emails.is_empty();
         let warnings = [
             (
@@ -102,6 +139,17 @@ impl AuthSettings {
                 "where a token has no `email`, its `sub` is compared with \
                  MAINTENANT_MCP_ALLOWED_EMAIL; if people or clients of the issuer choose their \
                  `sub`, set MAINTENANT_MCP_SUBJECT_AS_EMAIL=false",
+            ),
+            (
+                of_any,
+                "addresses in MAINTENANT_MCP_ALLOWED_EMAIL without an issuer are taken of any \
+                 issuer, so each of them can let anybody in; write <issuer>|<address>",
+            ),
+            (
+                self.audience_is_a_guess,
+                "the audience of tokens is the URL on localhost, as on every machine without \
+                 MAINTENANT_BASE_URL, so tokens for another one are taken here; set \
+                 MAINTENANT_BASE_URL",
             ),
             (
                 self.insecure_issuer,

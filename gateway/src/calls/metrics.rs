@@ -304,7 +304,13 @@ mod tests {
         let at = |second: i64| Timestamp::from_second(second).unwrap();
         metrics.watch_issuers(move || {
             let issuer = "https://issuer.example".to_owned();
-            vec![IssuerState { issuer, keys: 2, fetched_at: Some(at(1_000)), error: None }]
+            vec![IssuerState {
+                issuer,
+                keys: 2,
+                usable: true,
+                fetched_at: Some(at(1_000)),
+                error: None,
+            }]
         });
         let line =
             |age| format!("maintenant_jwks_age_seconds{{issuer=\"https://issuer.example\"}} {age}");

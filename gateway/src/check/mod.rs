@@ -235,8 +235,12 @@ fn part_of_callers(mcp: &McpSettings) -> Part {
         part.works("metadata", format!("clients find the issuer by {}", mcp.metadata_url()));
         let lists = [("email", &allowed.emails), ("sub", &allowed.subjects)];
         let lists = lists.into_iter().filter(|(_, list)| !list.is_empty());
-        let lists: Vec<String> =
-            lists.map(|(claim, list)| format!("{claim} {}", list.join(", "))).collect();
+        let lists: Vec<String> = lists
+            .map(|(claim, list)| {
+                let list: Vec<String> = list.iter().map(ToString::to_string).collect();
+                format!("{claim} {}", list.join(", "))
+            })
+            .collect();
         let who = if lists.is_empty() { "everyone".to_owned() } else { lists.join("; ") };
         let asked = if *scopes { "scopes are" } else { "scopes are not" };
         part.works("allowed", format!("{who}; {asked} looked at"));

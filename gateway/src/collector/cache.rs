@@ -24,6 +24,8 @@ use crate::calls::metrics::CacheUse;
 const HEAVIEST: usize = 32 * 1024 * 1024;
 /// Also when all of them are small.
 const MOST: usize = 256;
+/// Of what was asked for less long ago nothing is said.
+const JUST_NOW: Duration = Duration::from_secs(1);
 
 pub(super) struct Cache {
     fresh_for: Duration,
@@ -37,9 +39,17 @@ struct Held {
 }
 
 enum Entry {
-    /// On its way, as long as somebody waits for it.
-    Flying(u64, WeakShared<Flight>),
+    /// On its way since then, as long as somebody waits for it.
+    Flying(u64, Instant, WeakShared<Flight>),
     Landed(Answer),
+}
+
+/// Where an answer comes from.
+enum Way {
+    Landed(Answer),
+    Flight(Shared<Flight>),
+    /// Somebody asked this long ago.
+    Joined(Shared<Flight>, Duration),
 }
 
 type Flight = BoxFuture<'static, Result<Answer, ClientError>>;
@@ -49,14 +59,15 @@ struct Answer {
     value: Arc<dyn Any + Send + Sync>,
     /// About what it takes of memory: twice its JSON.
     weight: usize,
-    at: Instant,
+    /// When it was asked for: it may tell of that moment.
+    asked: Instant,
 }
 
-/// An answer, and how old it is unless it was asked for just now.
+/// An answer, and when it was asked for unless that was just now.
 #[derive(Debug)]
 pub(super) struct Found<T> {
     pub(super) value: T,
-    pub(super) age: Option<Duration>,
+    pub(super) asked: Option<Instant>,
     pub(super) used: CacheUse,
 }
 
@@ -76,14 +87,19 @@ impl Cache {
         T: Any + Clone + Send + Sync,
         F: Future<Output = Result<(T, usize), ClientError>> + Send + 'static,
     {
-        let (answer, age, used) = match self.find(question, fetch) {
-            Ok((answer, age)) => (answer, Some(age), CacheUse::Hit),
-            Err((flight, used)) => (flight.await?, None, used),
+        let (answer, asked, used) = match self.find(question, fetch) {
+            Way::Landed(answer) => (answer.clone(), Some(answer.asked), CacheUse::Hit),
+            Way::Flight(flight) => (flight.await?, None, CacheUse::Miss),
+            Way::Joined(flight, age) => {
+                let answer = flight.await?;
+                let asked = (age >= JUST_NOW).then_some(answer.asked);
+                (answer, asked, CacheUse::Shared)
+            }
         };
         // A route has one type of answer.
         let value = answer.value.downcast_ref::<T>().cloned();
         let value = value.ok_or_else(|| ClientError::Unreadable("of another type".to_owned()))?;
-        Ok(Found { value, age, used })
+        Ok(Found { value, asked, used })
     }
 
     /// Forgets everything, so that nobody reads what was before a change.
@@ -91,12 +107,8 @@ impl Cache {
         self.held().entries.clear();
     }
 
-    /// A fresh answer with its age, or the flight to wait for.
-    fn find<T, F>(
-        self: &Arc<Self>,
-        question: &str,
-        fetch: impl FnOnce() -> F,
-    ) -> Result<(Answer, Duration), (Shared<Flight>, CacheUse)>
+    /// A fresh answer, or the flight to wait for.
+    fn find<T, F>(self: &Arc<Self>, question: &str, fetch: impl FnOnce() -> F) -> Way
     where
         T: Any + Send + Sync,
         F: Future<Output = Result<(T, usize), ClientError>> + Send + 'static,
@@ -104,11 +116,11 @@ impl Cache {
         let now = Instant::now();
         let mut held = self.held();
         match held.entries.get(question) {
-            Some(Entry::Landed(answer)) if now.duration_since(answer.at) < self.fresh_for => {
-                return Ok((answer.clone(), now.duration_since(answer.at)));
+            Some(Entry::Landed(answer)) if now.duration_since(answer.asked) < self.fresh_for => {
+                return Way::Landed(answer.clone());
             }
-            Some(Entry::Flying(_, flight)) if let Some(flight) = flight.upgrade() => {
-                return Err((flight, CacheUse::Shared));
+            Some(Entry::Flying(_, asked, flight)) if let Some(flight) = flight.upgrade() => {
+                return Way::Joined(flight, now.duration_since(*asked));
             }
             _ => {}
         }
@@ -120,27 +132,27 @@ impl Cache {
             let result = fetched.await.map(|(value, bytes)| Answer {
                 value: Arc::new(value),
                 weight: bytes.saturating_mul(2),
-                at: Instant::now(),
+                asked: now,
             });
             cache.land(key, number, result.as_ref().ok());
             result
         };
         let flight = flight.boxed().shared();
         if let Some(weak) = flight.downgrade() {
-            held.entries.insert(question.to_owned(), Entry::Flying(number, weak));
+            held.entries.insert(question.to_owned(), Entry::Flying(number, now, weak));
         }
-        Err((flight, CacheUse::Miss))
+        Way::Flight(flight)
     }
 
     /// Keeps the answer of flight `number`, unless it was forgotten in the meantime.
     fn land(&self, question: String, number: u64, answer: Option<&Answer>) {
         let mut held = self.held();
-        if !matches!(held.entries.get(&question), Some(Entry::Flying(own, _)) if *own == number) {
+        if !matches!(held.entries.get(&question), Some(Entry::Flying(own, ..)) if *own == number) {
             return;
         }
         held.entries.remove(&question);
         let Some(answer) = answer.filter(|answer| answer.weight <= HEAVIEST) else { return };
-        held.make_room(answer.weight, answer.at, self.fresh_for);
+        held.make_room(answer.weight, Instant::now(), self.fresh_for);
         held.entries.insert(question, Entry::Landed(answer.clone()));
     }
 
@@ -153,12 +165,12 @@ impl Held {
     /// Drops what is of no use any more, then the oldest answers until one of `weight` fits.
     fn make_room(&mut self, weight: usize, now: Instant, fresh_for: Duration) {
         self.entries.retain(|_, entry| match entry {
-            Entry::Flying(_, flight) => flight.upgrade().is_some(),
-            Entry::Landed(answer) => now.duration_since(answer.at) < fresh_for,
+            Entry::Flying(.., flight) => flight.upgrade().is_some(),
+            Entry::Landed(answer) => now.duration_since(answer.asked) < fresh_for,
         });
         while self.weight().saturating_add(weight) > HEAVIEST || self.entries.len() >= MOST {
             let landed = self.entries.iter().filter_map(|(question, entry)| match entry {
-                Entry::Landed(answer) => Some((answer.at, question)),
+                Entry::Landed(answer) => Some((answer.asked, question)),
                 Entry::Flying(..) => None,
             });
             let Some((_, oldest)) = landed.min() else { break };
@@ -204,7 +216,7 @@ mod tests {
 
     impl Upstream {
         fn new() -> Self {
-            Self { cache: Cache::new(2 * SECOND), asked: Arc::default(), bytes: 10 }
+            Self { cache: Cache::new(3 * SECOND), asked: Arc::default(), bytes: 10 }
         }
 
         async fn get(&self, question: &str) -> Result<(usize, Option<u64>), ClientError> {
@@ -215,7 +227,7 @@ mod tests {
                 Ok((number, bytes))
             };
             let found = self.cache.get::<usize, _>(question, fetch).await?;
-            Ok((found.value, found.age.map(|age| age.as_secs())))
+            Ok((found.value, found.asked.map(|asked| asked.elapsed().as_secs())))
         }
 
         async fn check(&self, question: &str, expected: (usize, Option<u64>)) {
@@ -228,7 +240,8 @@ mod tests {
         let upstream = Upstream::new();
         upstream.check("a", (1, None)).await;
         advance(SECOND).await;
-        upstream.check("a", (1, Some(1))).await;
+        // Asking took a second as well.
+        upstream.check("a", (1, Some(2))).await;
         upstream.check("b", (2, None)).await;
         // The other question took a second.
         upstream.check("a", (3, None)).await;
@@ -282,7 +295,24 @@ mod tests {
         let (before, (a, b)) = tokio::join!(upstream.get("b"), change);
         assert_eq!(before.unwrap(), (2, None));
         assert_eq!((a.unwrap(), b.unwrap()), ((3, None), (4, None)));
-        upstream.check("b", (4, Some(0))).await;
+        upstream.check("b", (4, Some(1))).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_joins_late_is_told_when_it_was_asked_for() {
+        let check = async |later: Duration, expected: Option<u64>| {
+            let cache = Cache::new(3 * SECOND);
+            let ask = async |later: Duration| {
+                sleep(later).await;
+                let fetch = || async { Ok(((), sleep(2 * SECOND).map(|()| 1).await)) };
+                let found = cache.get::<(), _>("a", fetch).await.unwrap();
+                found.asked.map(|asked| asked.elapsed().as_secs())
+            };
+            assert_eq!(tokio::join!(ask(Duration::ZERO), ask(later)), (None, expected));
+        };
+        check(SECOND / 2, None).await;
+        check(SECOND, Some(2)).await;
+        check(2 * SECOND, Some(2)).await;
     }
 
     #[tokio::test(start_paused = true)]

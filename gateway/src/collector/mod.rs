@@ -52,6 +52,8 @@ impl Collector {
     /// The token of all calls from now on.
     pub fn set_token(&self, token: Option<Secret>) {
         self.upstream.set_token(token);
+        // What the old one was answered may be more than the new one may read.
+        self.forget();
     }
 
     /// Something there has changed: what is kept of it is of no use any more.
@@ -87,8 +89,8 @@ impl Collector {
         let fetch = || async move { upstream.call(Method::GET, &address, None).await };
         let found = cache.get(&question, fetch).await?;
         self.upstream.metrics().cache(&self.name, found.used);
-        if let Some(age) = found.age {
-            as_of::note(age);
+        if let Some(asked) = found.asked {
+            as_of::note(asked);
         }
         Ok(found.value)
     }

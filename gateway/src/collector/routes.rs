@@ -29,7 +29,7 @@ use crate::listed::{
     AlertPage, EndpointList, FoundEndpoint, List, Listed, ListedAlert, ListedEndpoint,
     StatusComponent,
 };
-use crate::log_stream;
+use crate::log_stream::{self, Logs};
 
 /// Logs may take a second call, of a stream; both together end within this.
 const LOGS_DEADLINE: Duration = Duration::from_secs(15);
@@ -69,13 +69,14 @@ impl Collector {
     }
 
     /// Servers that read logs only live are asked for the beginning of that stream.
-    pub async fn logs(&self, id: i64, query: &LogQuery) -> Result<ContainerLogs, ClientError> {
+    pub async fn logs(&self, id: i64, query: &LogQuery) -> Result<Logs, ClientError> {
         let end = Instant::now() + LOGS_DEADLINE;
-        let refused = match self.get_now(&format!("containers/{id}/logs"), query).await {
+        let answer = self.get_now::<ContainerLogs>(&format!("containers/{id}/logs"), query).await;
+        let refused = match answer {
             Err(refused) if refused.may_have_a_stream() => refused,
-            other => return other,
+            other => return other.map(|answer| Logs { answer, read: None }),
         };
-        let lines = [("lines", query.lines.clone())];
+        let lines = [("lines", log_stream::lines(query))];
         let stream = self.upstream.address(&format!("containers/{id}/logs/stream"), &lines)?;
         match self.upstream.open(&stream, end.min(Instant::now() + log_stream::FIRST_LINE)).await {
             // Such servers call every line stdout.

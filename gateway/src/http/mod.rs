@@ -43,7 +43,10 @@ pub fn router(
 ) -> Router {
     metadata::routes(settings)
         .route("/healthz", get(async || Json(json!({"status": "ok"}))))
-        .route("/readyz", get(ready::readyz).with_state((collectors, admission.clone())))
+        .route(
+            "/readyz",
+            get(ready::readyz).with_state(ready::Probe::new(collectors, admission.clone())),
+        )
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(not_found)
         .merge(mcp_routes(gateway.guarded(), settings, admission, cut))

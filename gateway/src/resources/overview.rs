@@ -1,6 +1,8 @@
 //! `monitor://overview`: the answers of the tools that list, cut down to what is in trouble.
 
 use futures_util::future::join_all;
+use jiff::Timestamp;
+use maintenant_serve::clock;
 use rmcp::RoleServer;
 use rmcp::service::RequestContext;
 use serde_json::{Map, Value, json};
@@ -9,7 +11,7 @@ use super::{answer_of, arguments};
 use crate::budget;
 use crate::collectors::NAMED;
 use crate::server::Gateway;
-use crate::untrusted;
+use crate::{time, untrusted};
 
 /// Rows asked for; of more trouble than that only some is shown anyway.
 const LIMIT: usize = 100;
@@ -88,6 +90,7 @@ fn is_container_in_trouble(row: &Value) -> bool {
 
 /// The page. What cannot be told is named in its place.
 pub(super) async fn write(gateway: &Gateway, context: &RequestContext<RoleServer>) -> Value {
+    let started = clock::now();
     let ask = |tool, arguments| async move {
         let answer = answer_of(gateway, tool, arguments, context.clone()).await;
         // A tool that is not offered has no place on the page.
@@ -96,15 +99,23 @@ pub(super) async fn write(gateway: &Gateway, context: &RequestContext<RoleServer
             Err(fault) => json!({"error": untrusted::text(&fault, LENGTH_OF_AN_ERROR)}),
         })
     };
-    let sections = SECTIONS.iter().map(|section| async move {
-        let answer = ask(section.tool, arguments(json!({"limit": LIMIT}))).await?;
-        Some((section.name.to_owned(), section.of(answer)))
-    });
-    let (health, sections) = tokio::join!(ask("get_health", Map::new()), join_all(sections));
+    let answers =
+        SECTIONS.iter().map(|section| ask(section.tool, arguments(json!({"limit": LIMIT}))));
+    let (health, answers) = tokio::join!(ask("get_health", Map::new()), join_all(answers));
+    let oldest = oldest(health.iter().chain(answers.iter().flatten()), started);
     let mut page = Map::new();
     page.extend(health.map(|health| ("monitoring".to_owned(), monitoring(health))));
-    page.extend(sections.into_iter().flatten());
+    for (section, answer) in SECTIONS.iter().zip(answers) {
+        page.extend(answer.map(|answer| (section.name.to_owned(), section.of(answer))));
+    }
+    page.extend(oldest.map(|moment| ("as_of".to_owned(), time::show(moment).into())));
     Value::Object(page)
+}
+
+/// From when the oldest of the answers is, unless the page itself asked for it.
+fn oldest<'a>(answers: impl Iterator<Item = &'a Value>, started: Timestamp) -> Option<Timestamp> {
+    let moments = answers.filter_map(|answer| answer.get("as_of")?.as_str()?.parse().ok());
+    moments.min().filter(|moment| *moment < time::whole(started))
 }
 
 impl Section {
@@ -150,7 +161,7 @@ fn failing(answer: &Value) -> Vec<Value> {
 /// Its counts stand in the sections, and so do not here.
 fn monitoring(mut health: Value) -> Value {
     if let Value::Object(health) = &mut health {
-        for key in ["containers", "alerts", "degraded"] {
+        for key in ["containers", "alerts", "degraded", "as_of"] {
             health.remove(key);
         }
         for source in health.get_mut("sources").and_then(Value::as_array_mut).into_iter().flatten()

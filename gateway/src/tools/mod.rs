@@ -24,6 +24,9 @@ use rmcp::handler::server::tool::ToolRouter;
 
 use crate::server::Gateway;
 
+/// Where log lines are left out of an answer that takes another scope.
+pub(crate) const NO_LOGS: &str = "Log lines are left out: they take the scope logs:read.";
+
 impl Gateway {
     pub(crate) fn tool_router() -> ToolRouter<Self> {
         Self::containers()

@@ -8,7 +8,7 @@ use rmcp::model::{
 };
 use serde_json::{Value, json};
 
-use crate::fake::{Answer, Client, Fake, contract, nobody};
+use crate::fake::{Answer, Client, Fake, contract, gateway_with, nobody};
 use crate::{alerts, probes, updates, usage};
 
 const OVERVIEW: &str = "monitor://overview";
@@ -68,6 +68,26 @@ async fn the_overview_shows_what_is_in_trouble_and_no_more() {
     let down = page["endpoints"]["worst"].as_array().unwrap();
     assert!(!down.is_empty() && down.iter().all(|endpoint| endpoint["status"] != "up"));
     assert!(page["updates"]["summary"]["total"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn an_overview_of_what_was_kept_says_from_when() {
+    let fake = Fake::tcp(v1).await;
+    let client = Client::of(gateway_with(&fake.url, &["--mcp-cache=60s"])).await;
+    let first = read(&client, OVERVIEW).await.unwrap();
+    assert_eq!(first.get("as_of"), None);
+    let kept = async {
+        loop {
+            // Nothing is said within the second in which it was asked for.
+            let page = read(&client, OVERVIEW).await.unwrap();
+            if let Some(moment) = page.get("as_of").and_then(Value::as_str) {
+                return moment.parse::<jiff::Timestamp>().unwrap();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let moment = tokio::time::timeout(std::time::Duration::from_secs(30), kept).await.unwrap();
+    assert!(moment < maintenant_serve::clock::now());
 }
 
 #[tokio::test]

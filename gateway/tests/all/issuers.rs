@@ -298,7 +298,7 @@ async fn a_hanging_issuer_takes_nothing_from_those_whose_key_is_known() {
     tasks.spawn(async move { refreshing.refresh().await });
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     let token = |signer: &Signer, kid: &str| {
-        let claims = json!({"iss": "i", "aud": "m", "exp": now.as_second() + 300});
+        let claims = json!({"iss": "i", "aud": "m", "exp": now.as_second() + 300, "sub": "s"});
         signer.token("ES256", &json!({"alg": "ES256", "kid": kid}), &claims)
     };
     let good = token(Signer::good("ES256"), "a");

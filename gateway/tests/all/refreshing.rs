@@ -83,7 +83,7 @@ fn token(signer: &Signer, kid: Option<&str>) -> String {
     if let Some(kid) = kid {
         header["kid"] = json!(kid);
     }
-    signer.token(ALGORITHM, &header, &json!({"iss": "i", "aud": "m", "exp": NOW + 300}))
+    signer.token(ALGORITHM, &header, &json!({"iss": "i", "aud": "m", "exp": NOW + 300, "sub": "s"}))
 }
 
 fn is_unavailable(result: &Result<(), Refusal>) -> bool {
@@ -275,7 +275,7 @@ async fn a_token_that_cannot_hold_causes_no_fetch() {
     let key = Signer::good(ALGORITHM);
     let bench = Bench::new(&[key.named("a")]);
     sleep(COOLDOWN * 2).await;
-    let claims = json!({"iss": "i", "aud": "m", "exp": NOW - 3600});
+    let claims = json!({"iss": "i", "aud": "m", "exp": NOW - 3600, "sub": "s"});
     let stale = key.token(ALGORITHM, &json!({"alg": ALGORITHM, "kid": "old"}), &claims);
     assert_eq!(bench.verify(&stale).await, Err(Refusal::Invalid("expired")));
     assert_eq!(bench.fetches(), 1);
@@ -356,7 +356,7 @@ async fn keys_are_those_of_the_issuer_in_the_token() {
     let refreshing = verifier.clone();
     refresher.spawn(async move { refreshing.refresh().await });
     let check = async |issuer: &str, signer: &Signer| {
-        let claims = json!({"iss": issuer, "aud": "m", "exp": NOW + 300});
+        let claims = json!({"iss": issuer, "aud": "m", "exp": NOW + 300, "sub": "s"});
         let token = signer.token(ALGORITHM, &json!({"alg": ALGORITHM, "kid": "a"}), &claims);
         let caller = verifier.verify(&token, Timestamp::from_second(NOW).unwrap()).await;
         caller.map(|caller| caller.issuer.unwrap())

@@ -67,6 +67,18 @@ impl Process {
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
+    /// The answer to `tools/list` with the token, by its status.
+    async fn status(&self, token: &str) -> u16 {
+        let request = self
+            .client
+            .post(format!("http://{}/mcp", self.address))
+            .bearer_auth(token)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .body("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\",\"params\":{}}");
+        request.send().await.unwrap().status().as_u16()
+    }
+
     async fn ask(&self, method: &str, params: Value) -> Value {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let request = self
@@ -136,6 +148,29 @@ async fn sighup_reads_token_lists_and_audit_file_again_and_a_fault_keeps_the_old
     assert!(process.child.wait().unwrap().success());
     let lines = |name: &str| std::fs::read_to_string(file(name)).unwrap().lines().count();
     assert_eq!((lines("audit.1"), lines("audit")), (1, 2));
+}
+
+#[tokio::test]
+async fn sighup_replaces_the_token_of_the_door_and_never_opens_it() {
+    let fake = Fake::tcp(contract).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let [first, second] = ["1".repeat(32), "2".repeat(32)];
+    std::fs::write(&file, &first).unwrap();
+    let mut process = Process::start(&fake.url, &[flag("mcp-token-file", &file)]).await;
+    assert_eq!((process.status(&first).await, process.status(&second).await), (200, 401));
+
+    std::fs::write(&file, &second).unwrap();
+    process.signal("-HUP");
+    process.logged("settings reloaded").await;
+    assert_eq!((process.status(&first).await, process.status(&second).await), (401, 200));
+
+    for bad in ["", "short"] {
+        std::fs::write(&file, bad).unwrap();
+        process.signal("-HUP");
+        process.logged("the old settings stay").await;
+        assert_eq!((process.status(&first).await, process.status(&second).await), (401, 200));
+    }
 }
 
 #[tokio::test]

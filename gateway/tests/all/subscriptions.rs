@@ -71,6 +71,7 @@ struct Upstream {
     opened: Arc<AtomicUsize>,
     open: Arc<AtomicUsize>,
     active: Arc<Mutex<Vec<Value>>>,
+    endpoints: Arc<Mutex<Vec<Value>>>,
     cut: CancellationToken,
 }
 
@@ -98,6 +99,7 @@ impl Streaming {
             opened: Arc::default(),
             open: Arc::default(),
             active: Arc::default(),
+            endpoints: Arc::default(),
             cut: CancellationToken::new(),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -116,6 +118,10 @@ impl Streaming {
                 let active = upstream.active.lock().unwrap().clone();
                 let active = if path.contains("status=active") { active } else { Vec::new() };
                 return Json(json!({"alerts": active, "has_more": false})).into_response();
+            }
+            if path.starts_with("endpoints?") {
+                let endpoints = upstream.endpoints.lock().unwrap().clone();
+                return Json(json!({"endpoints": endpoints})).into_response();
             }
             let (status, body) = contract(path, 1);
             (http::StatusCode::from_u16(status).unwrap(), Json(body)).into_response()
@@ -240,6 +246,16 @@ impl Server {
         messages.honoured = acknowledged["params"]["notifications"].clone();
         messages
     }
+
+    /// Also hears the first word, that now is the time to read.
+    async fn listen_on(&self, uris: &[&str]) -> Messages {
+        let mut messages = self.listen(uris).await;
+        let honoured = messages.honoured["resourceSubscriptions"].clone();
+        for uri in honoured.as_array().unwrap() {
+            assert_eq!(messages.updated().await, uri.as_str().unwrap());
+        }
+        messages
+    }
 }
 
 /// The messages of a stream.
@@ -294,7 +310,7 @@ async fn an_alert_fired_upstream_reaches_a_listener() {
         let upstream = Streaming::new(manners).await;
         let server = Server::new(&upstream.url).await;
         let wanted = [ALERTS, "monitor://containers/web", OVERVIEW, "file:///etc/passwd"];
-        let mut listener = server.listen(&wanted).await;
+        let mut listener = server.listen_on(&wanted).await;
         assert_eq!(listener.honoured, json!({"resourceSubscriptions": [ALERTS, OVERVIEW]}));
         upstream.until_open(1).await;
         upstream.send("resource.snapshot");
@@ -308,14 +324,44 @@ async fn an_alert_fired_upstream_reaches_a_listener() {
 }
 
 #[tokio::test]
+async fn who_begins_or_joins_to_listen_is_told_to_read() {
+    let upstream = Streaming::new(Manners::V1).await;
+    let server = Server::new(&upstream.url).await;
+    let first = server.listen_on(&[ALERTS, OVERVIEW]).await;
+    let second = server.listen_on(&[OVERVIEW]).await;
+    drop((first, second));
+}
+
+#[tokio::test]
+async fn where_no_stream_lives_endpoints_are_compared() {
+    let upstream = Streaming::new(Manners::V1).await;
+    let endpoint = |status: &str| {
+        json!({"id": 1, "endpoint_type": "http", "target": "http://x", "status": status,
+               "alert_state": "normal", "source": "standalone"})
+    };
+    upstream.upstream.endpoints.lock().unwrap().push(endpoint("up"));
+    let settings = config(&["--url", &upstream.url]).collectors;
+    let collector = Collectors::new(settings).unwrap().all()[0].clone();
+    let (sender, mut changes) = watch::channel(Changes::default());
+    let mut following = JoinSet::new();
+    let poll = Duration::from_millis(20);
+    following.spawn(async move { follow(collector, &sender, poll).await });
+    soon("the first", changes.wait_for(|changes| changes.alerts > 0)).await.unwrap();
+    let before = *changes.borrow_and_update();
+    upstream.upstream.endpoints.lock().unwrap()[0] = endpoint("down");
+    soon("a change", changes.wait_for(|changes| changes.overview > before.overview)).await.unwrap();
+    assert_eq!(changes.borrow().alerts, before.alerts, "alerts are the same");
+}
+
+#[tokio::test]
 async fn listeners_share_one_stream_which_ends_with_the_last() {
     let (one, two) = (Streaming::new(Manners::Ours).await, Streaming::new(Manners::V1).await);
     let server = Server::new(&format!("one={},two={}", one.url, two.url)).await;
     for round in 1..=2 {
-        let mut first = server.listen(&[ALERTS]).await;
+        let mut first = server.listen_on(&[ALERTS]).await;
         one.until_open(1).await;
         two.until_open(1).await;
-        let mut second = server.listen(&[ALERTS]).await;
+        let mut second = server.listen_on(&[ALERTS]).await;
         // This one never reads, and holds up nobody.
         let silent = server.listen(&[ALERTS, OVERVIEW]).await;
         two.send("alert.fired");
@@ -336,7 +382,7 @@ async fn listeners_share_one_stream_which_ends_with_the_last() {
 async fn a_collector_that_dies_and_comes_back_is_told_and_heard_again() {
     let mut upstream = Streaming::new(Manners::Ours).await;
     let server = Server::new(&upstream.url).await;
-    let mut listener = server.listen(&[ALERTS]).await;
+    let mut listener = server.listen_on(&[ALERTS]).await;
     upstream.until_open(1).await;
     upstream.die().await;
     assert_eq!(listener.updated().await, ALERTS, "it does not answer");
@@ -351,7 +397,7 @@ async fn a_collector_that_dies_and_comes_back_is_told_and_heard_again() {
 async fn many_events_are_few_updates() {
     let upstream = Streaming::new(Manners::Ours).await;
     let server = Server::new(&upstream.url).await;
-    let mut listener = server.listen(&[ALERTS]).await;
+    let mut listener = server.listen_on(&[ALERTS]).await;
     upstream.until_open(1).await;
     for _ in 0..200 {
         upstream.send("alert.fired");
@@ -378,6 +424,7 @@ async fn where_no_stream_lives_alerts_are_compared() {
         let poll = Duration::from_millis(20);
         following.spawn(async move { follow(collector, &sender, poll).await });
         upstream.until_open(1).await;
+        soon("the first", changes.wait_for(|changes| changes.alerts > 0)).await.unwrap();
         let before = changes.borrow_and_update().alerts;
         upstream.upstream.active.lock().unwrap().push(alerts::down());
         if manners == Manners::Ours {
@@ -501,6 +548,7 @@ async fn on_stdio_listening_ends_with_the_input() {
     };
     assert_eq!(next().await["method"], "notifications/subscriptions/acknowledged");
     upstream.until_open(1).await;
+    assert_eq!(next().await["params"]["uri"], ALERTS);
     upstream.send("alert.fired");
     assert_eq!(next().await["params"]["uri"], ALERTS);
     input.shutdown().await.unwrap();

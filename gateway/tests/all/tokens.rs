@@ -163,9 +163,12 @@ impl Form {
             let name = format!("claims {changes}");
             tokens.push((name, self.sign(&self.header(), &with(claims(), &changes))));
         }
-        for member in ["iat", "sub"] {
-            let claims = without(claims(), member);
-            tokens.push((format!("claims without {member}"), self.sign(&self.header(), &claims)));
+        let ageless = without(claims(), "iat");
+        tokens.push(("claims without iat".to_owned(), self.sign(&self.header(), &ageless)));
+        for client in ["client_id", "azp", "appid", "cid"] {
+            let claims = with(without(claims(), "sub"), &json!({client: "c"}));
+            let name = format!("claims without sub, but with {client}");
+            tokens.push((name, self.sign(&self.header(), &claims)));
         }
         tokens
     }
@@ -383,13 +386,21 @@ impl Form {
             json!({"aud": [[AUDIENCE]]}),
             json!({"aud": [AUDIENCE, 1]}),
             json!({"cnf": {"jkt": "x"}}),
+            json!({"events": {}}),
+            json!({"code": "x", "state": "y"}),
+            json!({"s_hash": "x"}),
+            json!({"c_hash": "x"}),
+            json!({"typ": "ID"}),
+            json!({"typ": "Refresh"}),
+            json!({"aud": "https://another.example", "nonce": "n"}),
+            json!({"aud": "https://another.example", "at_hash": "h"}),
             json!({"sub": 1}),
             json!({"client_id": ["c"]}),
         ] {
             let token = self.sign(&self.header(), &with(claims(), &changes));
             add(&format!("claims {changes}"), token);
         }
-        for member in ["iss", "aud", "exp"] {
+        for member in ["iss", "aud", "exp", "sub"] {
             let token = self.sign(&self.header(), &without(claims(), member));
             add(&format!("claims without {member}"), token);
         }
@@ -443,6 +454,7 @@ fn settings(jwks_url: &str) -> AuthSettings {
             jwks_url: Some(jwks_url.parse().unwrap()),
         }],
         audiences: vec!["https://another.example".to_owned(), AUDIENCE.to_owned()],
+        resource: AUDIENCE.to_owned(),
         ..AuthSettings::default()
     }
 }
@@ -568,7 +580,7 @@ async fn strict_mode_takes_only_access_tokens() {
 async fn a_token_becomes_a_caller() {
     let form = Form { algorithm: "ES256", names_algorithm: true, kid: Kid::Once };
     let (url, mut tasks) = serve(vec![form.jwks()]).await;
-    let allowed = Allowed { emails: vec!["a@b.example".to_owned()], ..Allowed::default() };
+    let allowed = Allowed { emails: vec!["a@b.example".into()], ..Allowed::default() };
     let settings = AuthSettings { allowed, scopes: true, ..settings(&format!("{url}/0")) };
     let verifier = start(&settings, &mut tasks);
     let verify = async |changes: Value| {

@@ -422,9 +422,13 @@ async fn logs_of_a_server_that_only_streams_are_read_from_its_stream() {
     let arguments = json!({"container_id": "api", "lines": 2, "timestamps": true,
                            "since": "2026-05-05T10:00:02Z"});
     let answer = client.call("get_container_logs", arguments).await;
-    assert_eq!(answer["lines"], json!(["2026-05-05T10:00:02Z line 2"]));
+    assert_eq!(
+        answer["lines"],
+        json!(["2026-05-05T10:00:02Z line 2", "2026-05-05T10:00:03Z line 3"])
+    );
+    assert_eq!((answer["scanned"].as_u64(), answer.get("hint")), (Some(3), None));
     assert_eq!(answer["container"], "shop-api-1");
-    assert!(fake.paths().contains(&"containers/1/logs/stream?lines=2".to_owned()));
+    assert!(fake.paths().contains(&"containers/1/logs/stream?lines=500".to_owned()));
 }
 
 #[tokio::test]

@@ -416,6 +416,12 @@ async fn the_probes_tell_the_process_from_its_collectors() {
     let ready = server.request(Method::GET, "/readyz").send().await.unwrap();
     assert_eq!(ready.status(), StatusCode::OK);
     assert_eq!(fake.paths(), ["runtime/status"], "what needs the token");
+    let again =
+        futures_util::future::join_all((0..20).map(|_| async {
+            server.request(Method::GET, "/readyz").send().await.unwrap().status()
+        }));
+    assert_eq!(again.await, [StatusCode::OK; 20]);
+    assert_eq!(fake.paths(), ["runtime/status"], "one answer serves all who ask");
 
     let closed = Fake::tcp(|path, nth| match path {
         "health" => contract(path, nth),

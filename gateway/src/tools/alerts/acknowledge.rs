@@ -12,7 +12,7 @@ use super::read::Told;
 use super::row::{AlertRow, acknowledged_by, entity, row, shown_name};
 use crate::arguments::{Parameters, required_whole_number};
 use crate::budget::Json;
-use crate::caller::Caller;
+use crate::caller::{Caller, Scope};
 use crate::collector::{ClientError, Collector};
 use crate::error::{ToolError, explain_change};
 use crate::listed::ListedAlert;
@@ -72,10 +72,11 @@ impl Gateway {
         match collector.acknowledge(id, by.clone()).await {
             Ok(alert) => {
                 let alert = Told::new(alert);
+                let logs = Caller::of(&context).is_none_or(|caller| caller.may(Scope::LogsRead));
                 let several = self.collectors().several().then(|| collector.name.clone());
                 Ok(Json(Acknowledged {
                     message: format!("Alert {id} acknowledged by {}", quoted(&by)),
-                    alert: row(&alert, clock::now(), several),
+                    alert: row(&alert, clock::now(), several, logs),
                 }))
             }
             Err(ClientError::Refused { status: 409, .. }) => {

@@ -5,15 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use maintenant_api::Timestamp;
 use maintenant_api::alerts::{AlertQuery, AlertStatus, Severity};
 use maintenant_serve::clock;
-use rmcp::{tool, tool_router};
+use rmcp::service::RequestContext;
+use rmcp::{RoleServer, tool, tool_router};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::read::{self, Read, Told};
-use super::row::{AlertRow, entity, row, shown_name};
+use super::row::{AlertRow, entity, has_log_lines, row, shown_name};
 use super::{AlertCounts, affected, counts};
 use crate::arguments::{Parameters, whole_number};
 use crate::budget::Json;
+use crate::caller::{Caller, Scope};
 use crate::collectors::{Source, ask};
 use crate::cursor;
 use crate::error::ToolError;
@@ -21,7 +23,7 @@ use crate::listed::ListedAlert;
 use crate::server::Gateway;
 use crate::time;
 use crate::tools::paging::{self, Key, Listing, Ranked, word};
-use crate::tools::{counted, hint};
+use crate::tools::{NO_LOGS, counted, hint};
 use crate::untrusted::quoted;
 
 /// Sources named where none matched.
@@ -98,6 +100,7 @@ impl Gateway {
     async fn list_alerts(
         &self,
         Parameters(arguments): Parameters<ListAlerts>,
+        context: RequestContext<RoleServer>,
     ) -> Result<Json<AlertsAnswer>, ToolError> {
         let now = time::whole(clock::now());
         let (filter, limit) = (Filter::new(&arguments, now)?, paging::limit(arguments.limit)?);
@@ -127,7 +130,9 @@ impl Gateway {
             Listing::new("alert", entries, |entry| filter.matches(&entry.item), after.as_ref())
                 .of_a_part(filter.history);
         let several = self.collectors().several();
-        Ok(Json(page(&listing, &filter, limit, &Shown { now, several, is_cut, seen }, sources)))
+        let logs = Caller::of(&context).is_none_or(|caller| caller.may(Scope::LogsRead));
+        let shown = Shown { now, several, is_cut, seen, logs };
+        Ok(Json(page(&listing, &filter, limit, &shown, sources)))
     }
 }
 
@@ -302,6 +307,8 @@ struct Shown {
     is_cut: bool,
     /// Sources of what was read, if one was asked for.
     seen: Vec<String>,
+    /// The caller may read logs.
+    logs: bool,
 }
 
 fn page(
@@ -313,9 +320,11 @@ fn page(
 ) -> AlertsAnswer {
     let summary = counts(listing.matching.iter().map(|entry| &entry.item.alert));
     let page = listing.page(limit, filter, sources.as_deref(), |Ranked { key, item }| {
-        row(item, shown.now, shown.several.then(|| key.collector.clone()))
+        row(item, shown.now, shown.several.then(|| key.collector.clone()), shown.logs)
     });
     let may_be_over = listing.matching.iter().filter(|entry| entry.item.may_be_over()).count();
+    let withheld =
+        !shown.logs && listing.matching.iter().any(|entry| has_log_lines(&entry.item.alert));
     let hint = hint([
         shown.is_cut.then(|| {
             let alerts = counted(listing.total, "alert");
@@ -328,6 +337,7 @@ fn page(
             let alerts = counted(may_be_over, "silenced alert");
             format!("{alerts} may be over: their server does not end what is silenced.")
         }),
+        withheld.then(|| NO_LOGS.to_owned()),
         rest_of_sources,
     ]);
     let (silenced, alerts) =

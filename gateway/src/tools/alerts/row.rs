@@ -84,7 +84,9 @@ pub(super) struct AlertRow {
     collector: Option<String>,
 }
 
-pub(super) fn row(told: &Told, now: Timestamp, collector: Option<String>) -> AlertRow {
+/// The part that is logs takes [`Scope::LogsRead`](crate::caller::Scope::LogsRead), so it is
+/// shown where `logs` says so.
+pub(super) fn row(told: &Told, now: Timestamp, collector: Option<String>, logs: bool) -> AlertRow {
     let Told { alert, recovery, silence, caused_by } = told;
     let since = alert.since();
     let seconds = since.map(|since| {
@@ -126,9 +128,14 @@ pub(super) fn row(told: &Told, now: Timestamp, collector: Option<String>) -> Ale
             .map(in_short),
         details,
         details_left_out,
-        log_lines: log_lines(&alert.details),
+        log_lines: if logs { log_lines(&alert.details) } else { Vec::new() },
         collector,
     }
+}
+
+/// Whether lines of a log came with it.
+pub(super) fn has_log_lines(alert: &ListedAlert) -> bool {
+    LOG.iter().any(|key| alert.details.contains_key(*key))
 }
 
 /// Such as `container:5`.

@@ -7,18 +7,20 @@ use maintenant_api::containers::{
 };
 use maintenant_api::insights::{ContainerInsights, Insight};
 use maintenant_api::monitors::ConfigProblem;
-use rmcp::{tool, tool_router};
+use rmcp::service::RequestContext;
+use rmcp::{RoleServer, tool, tool_router};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::{Parameters, whole_number};
 use crate::budget::{self, Json};
+use crate::caller::{Caller, Scope};
 use crate::collector::ClientError;
 use crate::error::{ToolError, explain};
 use crate::listed::Listed;
 use crate::server::Gateway;
 use crate::time::show;
-use crate::tools::{hint, windows};
+use crate::tools::{NO_LOGS, hint, windows};
 use crate::untrusted::{self, name};
 
 const DEFAULT_TRANSITIONS: i64 = 10;
@@ -176,6 +178,7 @@ impl Gateway {
     async fn get_container(
         &self,
         Parameters(arguments): Parameters<GetContainer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<Json<ContainerAnswer>, ToolError> {
         let wanted = arguments.transitions.unwrap_or(DEFAULT_TRANSITIONS);
         let accepted = 0..=MOST_TRANSITIONS;
@@ -198,8 +201,10 @@ impl Gateway {
         let missing = changes.as_ref().err().map(|error| {
             format!("The state changes are missing: {}", explain(&collector.name, error))
         });
-        let changes = changes.unwrap_or_default();
+        let mut changes = changes.unwrap_or_default();
         let shown = usize::try_from(wanted).unwrap_or_default();
+        let logs = Caller::of(&context).is_none_or(|caller| caller.may(Scope::LogsRead));
+        let withheld = !logs && leave_logs_out(&mut changes.transitions);
         let unknown = unknown_dangers(&collector.name, &insights);
         let insights = insights.ok().filter(|insights| insights.scanned);
         let security_insight_count = insights.as_ref().map(|insights| insights.count);
@@ -214,6 +219,7 @@ impl Gateway {
             found.caveat(),
             missing,
             unknown,
+            withheld.then(|| NO_LOGS.to_owned()),
             (left_out > 0).then(|| {
                 format!("{left_out} of the state changes asked for were left out for their size.")
             }),
@@ -322,6 +328,15 @@ fn facts(detail: &ContainerDetail, listed: Option<&Listed>, collector: Option<St
         config_problems: detail.config_problems.iter().take(MOST_PROBLEMS).map(problem).collect(),
         collector,
     }
+}
+
+/// Whether there was anything to leave out.
+fn leave_logs_out(changes: &mut [Transition]) -> bool {
+    let mut any = false;
+    for change in changes {
+        any |= !std::mem::take(&mut change.log_snippet).is_empty();
+    }
+    any
 }
 
 /// The newest `most` changes that fit into `room` bytes, and how many of those did not.

@@ -13,6 +13,7 @@ use crate::as_of;
 use crate::budget::{self, Json};
 use crate::collector::ClientError;
 use crate::error::ToolError;
+use crate::log_stream::Read;
 use crate::server::Gateway;
 use crate::time;
 use crate::tools::{counted, hint};
@@ -105,15 +106,18 @@ impl Gateway {
         let logs = answer.map_err(|error| refused(&found.collector.name, &error))?;
         let container = match &found.listed {
             Some(listed) => name(&listed.name),
-            None => name(&logs.container_name),
+            None => name(&logs.answer.container_name),
         };
         let asked = Asked {
             lines: usize::try_from(wanted).unwrap_or_default(),
             timestamps: query.timestamps.is_some(),
             pattern,
         };
-        let mut answer = shape(container, &logs.lines, logs.truncated, &asked).await;
-        answer.hint = hint([found.caveat(), answer.hint]);
+        let mut answer = shape(container, &logs.answer.lines, logs.answer.truncated, &asked).await;
+        let has_span = query.since.is_some() || query.until.is_some();
+        let reach = reach(logs.read, answer.scanned, has_span);
+        answer.hint = hint([found.caveat(), answer.hint, reach]);
+        answer.scanned = logs.read.map_or(answer.scanned, |read| read.seen);
         answer.collector = self.collectors().several().then(|| found.collector.name.clone());
         Ok(Json(answer))
     }
@@ -186,6 +190,21 @@ fn refused(collector: &str, error: &ClientError) -> ToolError {
     }
 }
 
+/// What was not looked at of a log that is read from its stream; or that there was nothing.
+fn reach(read: Option<Read>, in_span: usize, has_span: bool) -> Option<String> {
+    let tail = read.filter(|read| read.is_tail && has_span).map(|read| {
+        let seen = read.seen;
+        format!(
+            "Only the newest {seen} lines could be read; older ones in this span were not looked \
+             at."
+        )
+    });
+    let cut = read.is_some_and(|read| read.is_cut);
+    let cut = cut.then(|| "Reading stopped early; newer lines may be missing.".to_owned());
+    let none = in_span == 0 && tail.is_none() && cut.is_none();
+    hint([tail, cut, none.then(|| "No lines in this span.".to_owned())])
+}
+
 struct Asked {
     lines: usize,
     timestamps: bool,
@@ -250,7 +269,6 @@ async fn shape(container: String, raw: &[String], more: bool, asked: &Asked) -> 
             let scanned = counted(scanned, "line");
             format!("No match in {scanned}; set since or until to search another span.")
         }),
-        (scanned == 0).then(|| "No lines in this span.".to_owned()),
     ]);
     let returned = lines.len();
     LogAnswer { container, hint, lines, returned, scanned, truncated, redacted, collector: None }
@@ -342,6 +360,23 @@ mod tests {
             Some("For older lines set until to the first time shown.")
         );
         assert!(hint(true, false).await.unwrap().contains("repeat with timestamps=true"));
+    }
+
+    #[test]
+    fn what_could_not_be_looked_at_is_not_called_empty() {
+        let check = |is_tail, is_cut, has_span, expected: Option<&str>| {
+            let told = reach(Some(Read { seen: 500, is_tail, is_cut }), 0, has_span);
+            assert_eq!(told.as_deref(), expected);
+        };
+        check(false, false, true, Some("No lines in this span."));
+        let cut = "Reading stopped early; newer lines may be missing.";
+        check(false, true, true, Some(cut));
+        let tail = "Only the newest 500 lines could be read; older ones in this span were not \
+                    looked at.";
+        check(true, false, true, Some(tail));
+        check(true, true, true, Some(&format!("{tail} {cut}")));
+        assert_eq!(reach(None, 0, false).as_deref(), Some("No lines in this span."));
+        assert_eq!(reach(None, 1, true), None);
     }
 
     #[test]

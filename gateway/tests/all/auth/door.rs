@@ -230,12 +230,14 @@ fn reqwest_client() -> reqwest::Client {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_is_refused_too_often_waits_and_others_do_not() {
+async fn a_client_that_guesses_too_often_waits_and_good_tokens_do_not() {
     let settings = config(&["--url=http://localhost", ISSUER, "--trusted-proxies=10.0.0.0/8"]).mcp;
-    let admission = Admission::of(&settings, Some(Arc::new(Script { keys: 1 })));
+    let admission = Admission::of(&settings, Some(Arc::new(Script::default())));
     let admit = async |peer: &str, forwarded: Option<&str>, token: &str| {
         let mut headers = HeaderMap::new();
-        headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        if !token.is_empty() {
+            headers.insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
         if let Some(client) = forwarded {
             headers.insert("x-forwarded-for", client.parse().unwrap());
         }
@@ -249,9 +251,14 @@ async fn a_client_that_is_refused_too_often_waits_and_others_do_not() {
     for _ in 0..60 {
         assert_eq!(admit(mallory, None, "x").await, Err(Refusal::Invalid("hidden")));
     }
-    for token in ["x", "everything"] {
+    for token in ["x", "slow", "early"] {
         assert_eq!(admit("192.0.2.1:2", None, token).await, Err(Refusal::TooMany), "one address");
     }
+    // Whoever shares the address is served, and told how to log in.
+    assert!(admit("192.0.2.1:2", None, "everything").await.is_ok());
+    let stranger = admit("192.0.2.1:2", None, "stranger").await;
+    assert_eq!(stranger, Err(Refusal::NotAllowed("hidden")));
+    assert_eq!(admit("192.0.2.1:2", None, "").await, Err(Refusal::Missing));
     assert!(admit("192.0.2.2:1", None, "everything").await.is_ok());
     // Only a trusted proxy says for whom it speaks.
     assert_eq!(admit(mallory, Some("192.0.2.9"), "x").await, Err(Refusal::TooMany));
@@ -259,7 +266,7 @@ async fn a_client_that_is_refused_too_often_waits_and_others_do_not() {
         let refused = admit("10.0.0.1:1", Some("2001:db8::1"), "x").await;
         assert_eq!(refused, Err(Refusal::Invalid("hidden")));
     }
-    let neighbour = admit("10.0.0.1:1", Some("2001:db8::2"), "everything").await;
+    let neighbour = admit("10.0.0.1:1", Some("2001:db8::2"), "x").await;
     assert_eq!(neighbour, Err(Refusal::TooMany), "one network of 64 bits");
     assert!(admit("10.0.0.1:1", Some("2001:db8:0:1::1"), "everything").await.is_ok());
     // One attempt comes free every fifty milliseconds.
@@ -273,4 +280,11 @@ async fn a_client_that_is_refused_too_often_waits_and_others_do_not() {
         assert!(matches!(admit("192.0.2.3:1", None, "early").await, Err(Refusal::Unavailable(_))));
         assert_eq!(admit("unix", None, "x").await, Err(Refusal::Invalid("hidden")));
     }
+    // Nor what is no guess: no token yet, or a good one of somebody else.
+    for _ in 0..100 {
+        assert_eq!(admit("192.0.2.4:1", None, "").await, Err(Refusal::Missing));
+        let stranger = admit("192.0.2.4:1", None, "stranger").await;
+        assert_eq!(stranger, Err(Refusal::NotAllowed("hidden")));
+    }
+    assert_eq!(admit("192.0.2.4:1", None, "x").await, Err(Refusal::Invalid("hidden")));
 }

@@ -93,7 +93,7 @@ impl ServerHandler for Slow {
 #[tokio::test]
 async fn a_stream_ends_with_the_token_that_opened_it() {
     let settings = config(&["--url=http://localhost", ISSUER]).mcp;
-    let admission = Admission::of(&settings, Some(Arc::new(Script { keys: 1 })));
+    let admission = Admission::of(&settings, Some(Arc::new(Script::default())));
     let drain = Drain::default();
     let routes =
         mcp::mcp_routes(Guarded::new(Slow, Calls::default()), &settings, &admission, &drain.cut);

@@ -30,6 +30,13 @@ const STATIC: &str = "0123456789abcdef0123456789abcdef";
 /// What each token stands for; reasons hold a word that must not be told.
 struct Script {
     keys: usize,
+    usable: bool,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self { keys: 1, usable: true }
+    }
 }
 
 fn caller(scopes: Option<Vec<Scope>>) -> Caller {
@@ -58,6 +65,7 @@ impl Verify for Script {
             "writing" => Ok(caller(Some(Scope::ALL.to_vec()))),
             "stranger" => Err(Refusal::NotAllowed("hidden")),
             "early" => Err(Refusal::Unavailable("hidden".to_owned())),
+            "slow" => std::future::pending().await,
             "flood" => Err(Refusal::TooMany),
             _ => Err(Refusal::Invalid("hidden")),
         }
@@ -67,6 +75,7 @@ impl Verify for Script {
         vec![IssuerState {
             issuer: "https://id.example.org".to_owned(),
             keys: self.keys,
+            usable: self.usable,
             fetched_at: None,
             error: Some("hidden".to_owned()),
         }]
@@ -75,7 +84,7 @@ impl Verify for Script {
 
 /// A gateway whose tokens are those of the script, if it has an issuer.
 async fn gateway(url: &str, settings: &[&str]) -> Server {
-    gateway_with(url, settings, Script { keys: 1 }).await
+    gateway_with(url, settings, Script::default()).await
 }
 
 async fn gateway_with(url: &str, settings: &[&str], script: Script) -> Server {

@@ -54,11 +54,14 @@ async fn the_metadata_name_the_configured_url_whatever_host_was_asked() {
 #[tokio::test]
 async fn nobody_is_ready_without_keys_and_why_is_not_told() {
     let fake = Fake::tcp(contract).await;
-    for (keys, status, word) in [(0, 503, "not ready"), (2, 200, "ready")] {
-        let server = gateway_with(&fake.url, &[ISSUER], Script { keys }).await;
+    for (keys, usable, status, word) in
+        [(0, false, 503, "not ready"), (2, false, 503, "not ready"), (2, true, 200, "ready")]
+    {
+        let server = gateway_with(&fake.url, &[ISSUER], Script { keys, usable }).await;
         let ready = server.request(Method::GET, "/readyz").send().await.unwrap();
         assert_eq!(ready.status().as_u16(), status);
-        let issuer = json!({"issuer": "https://id.example.org", "keys": keys, "fetched_at": null});
+        let issuer = json!({"issuer": "https://id.example.org", "keys": keys, "usable": usable,
+                            "fetched_at": null});
         assert_eq!(json(ready).await, json!({"status": word, "issuers": [issuer]}));
     }
     let server = gateway(&nobody().await, &[ISSUER]).await;

@@ -2,7 +2,7 @@
 
 use maintenant_gateway::caller::Scope;
 use reqwest::{RequestBuilder, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{BASE, ERAS, Era, ISSUER, METADATA, Refused, call, check, gateway, tool};
 use crate::fake::{Fake, contract};
@@ -77,6 +77,41 @@ async fn a_call_beyond_the_token_s_scopes_is_told_which_one_it_takes() {
         assert!(answer["error"].is_object(), "{trick}: {answer}");
     }
     assert_eq!(fake.paths(), Vec::<String>::new(), "nothing was read");
+}
+
+#[tokio::test]
+async fn log_lines_are_in_no_answer_without_the_scope_for_logs() {
+    let fake = Fake::tcp(|path, nth| {
+        let of_alerts = path.starts_with("alerts") || path.starts_with("edition");
+        if of_alerts { crate::alerts::ours(path, nth) } else { contract(path, nth) }
+    })
+    .await;
+    let server = gateway(&fake.url, &[ISSUER, "--mcp-scopes"]).await;
+    let read = |uri: &str| ("resources/read", json!({"uri": uri}));
+    let call_of = |name: &str, arguments: Value| {
+        ("tools/call", json!({"name": name, "arguments": arguments}))
+    };
+    let cases = [
+        call_of("list_alerts", json!({})),
+        call_of("get_container", json!({"container_id": "2"})),
+        read("monitor://alerts/active"),
+        read("monitor://overview"),
+        read("monitor://containers/2"),
+        read("maintenant://alerts"),
+    ];
+    for era in ERAS {
+        for (method, params) in cases.clone() {
+            // The cache is warm with what others may see.
+            for token in ["everything", "writing", "reading", "everything"] {
+                let request = call(&server, era, method, params.clone()).bearer_auth(token);
+                let text = request.send().await.unwrap().text().await.unwrap();
+                let shows = token != "reading";
+                assert_eq!(text.contains("out of memory"), shows, "{token} {params}: {text}");
+                assert_eq!(text.contains("log_lines"), shows, "{token} {params}: {text}");
+                assert_eq!(text.contains("logs:read"), !shows, "{token} {params}: {text}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
