@@ -188,6 +188,10 @@ fn whole_words(raw: &str, most: usize) -> (&str, usize) {
     // No secret that is known by what stands at its end goes on beyond one of these.
     let is_end = |c: char| c.is_whitespace() || "\"'<>".contains(c);
     let (whole, torn) = read.split_at(read.rfind(is_end).unwrap_or_default());
+    if torn.chars().all(char::is_alphanumeric) {
+        // Nor does one that is known by its end begin so.
+        return (read, unread);
+    }
     (whole, unread.saturating_add(torn.chars().count()))
 }
 

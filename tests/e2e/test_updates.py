@@ -355,7 +355,7 @@ def test_the_commands_do_what_they_say(
     image = store.push("told", "1.0.0", "1", "VOLUME /data")
     newer = store.push("told", "1.1.0", "2", "VOLUME /data")
     restart = {"Name": "always", "MaximumRetryCount": 0}
-    name = run(docker, image, "told", {"Memory": 64 * 2**20, "RestartPolicy": restart})
+    name = run(docker, image, "volumes-told", {"Memory": 64 * 2**20, "RestartPolicy": restart})
     scan(rest, name)
     row = found(rest, name)
     old = docker.inspect(name)
