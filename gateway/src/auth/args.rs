@@ -9,6 +9,7 @@ use maintenant_serve::settings::{
 };
 use reqwest::Url;
 
+use super::bearer::is_b64token;
 use super::refresh::INTERVAL;
 use super::settings::{Allowed, AuthSettings, Issuer, Listed, is_address};
 
@@ -219,8 +220,13 @@ impl AuthArgs {
             entry => Ok(entry),
         };
         Allowed {
-            emails: entries_of(emails, self.mcp_allowed_email.as_deref(), email, faults),
-            subjects: entries_of(subjects, self.mcp_allowed_subjects.as_deref(), subject, faults),
+            emails: entries_or_files(emails, self.mcp_allowed_email.as_deref(), email, faults),
+            subjects: entries_or_files(
+                subjects,
+                self.mcp_allowed_subjects.as_deref(),
+                subject,
+                faults,
+            ),
             subject_as_email: flag(
                 fallback,
                 self.mcp_subject_as_email.as_deref(),
@@ -327,13 +333,6 @@ fn https(text: &str, insecure: bool) -> Result<Url, String> {
     }
 }
 
-/// RFC 6750 §2.1.
-fn is_b64token(text: &str) -> bool {
-    let body = text.trim_end_matches('=');
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b);
-    !body.is_empty() && body.bytes().all(allowed)
-}
-
 fn count(text: Option<&str>) -> usize {
     text.map_or(0, |text| list(text).len())
 }
@@ -350,7 +349,7 @@ fn entries<T>(
 }
 
 /// The same, where an entry `@/path` stands for the lines of a file.
-fn entries_of<T>(
+fn entries_or_files<T>(
     name: &str,
     text: Option<&str>,
     parse: impl Fn(&str) -> Result<T, String>,

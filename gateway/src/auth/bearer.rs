@@ -30,7 +30,7 @@ pub fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
 }
 
 /// `b64token` of RFC 6750 §2.1.
-fn is_b64token(text: &str) -> bool {
+pub(super) fn is_b64token(text: &str) -> bool {
     let bare = text.trim_end_matches('=');
     !bare.is_empty()
         && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
