@@ -4,6 +4,9 @@
 //! that is asked for, on one port, and always on a unix socket beside the database. A second one
 //! that speaks MCP on stdio attaches to that socket, and takes over when the owner goes away.
 
+#[cfg(test)]
+mod documentation;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

@@ -10,6 +10,8 @@ pub mod certificates;
 pub mod config;
 pub mod containers;
 pub mod docker;
+#[cfg(test)]
+mod documentation;
 pub mod endpoints;
 pub mod heartbeats;
 pub mod http;

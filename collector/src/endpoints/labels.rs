@@ -141,6 +141,12 @@ struct Said<'a> {
     spoiled: BTreeSet<Option<u32>>,
 }
 
+/// The options, without their prefix.
+#[cfg(test)]
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    OPTIONS.iter().map(|known| known.label)
+}
+
 /// What the labels of a container declare, and every label that has no effect because of a fault.
 /// `dropped` are the keys of those that were too large, or too many, to be kept.
 pub fn read(

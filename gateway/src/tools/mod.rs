@@ -8,6 +8,8 @@ mod alerts;
 mod certificates;
 mod change;
 mod containers;
+#[cfg(test)]
+mod documentation;
 mod endpoints;
 mod health;
 mod heartbeats;
