@@ -154,9 +154,10 @@ async fn serve(
     });
     let drain = Drain::default();
     let scraped = metrics.listener(mcp.calls.metrics.as_ref(), mcp.stdio).await?;
+    let connections = config.connections.clone();
     let scrape = async {
         if let Some(scraped) = scraped {
-            serve_all(vec![scraped], &drain).await;
+            serve_all(vec![scraped], &connections, &drain).await;
         }
     };
 
@@ -263,7 +264,7 @@ async fn own(
         };
         listeners.push((listener, routes));
     }
-    serve_all(listeners, drain).await;
+    serve_all(listeners, &config.connections, drain).await;
     collector.stop().await;
     Ok(())
 }

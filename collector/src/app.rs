@@ -220,7 +220,7 @@ pub async fn run(mut config: Config, now: Timestamp) -> anyhow::Result<()> {
         Ok(local) => listeners.push((local, app)),
         Err(error) => tracing::warn!("no local client can attach: {error:#}"),
     }
-    signals.drain(&drain, serve_all(listeners, &drain)).await;
+    signals.drain(&drain, serve_all(listeners, &config.connections, &drain)).await;
     collector.stop().await;
     Ok(())
 }

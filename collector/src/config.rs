@@ -11,6 +11,7 @@ use jiff::SignedDuration;
 use lettre::message::Mailbox;
 use maintenant_serve::args::{ListenArgs, LogArgs, Logging, TokenArgs};
 use maintenant_serve::guard::{AllowedHosts, without_port};
+use maintenant_serve::listener::ConnectionLimits;
 use maintenant_serve::settings::{self, Address, Faults, Secret, SettingsError};
 use maintenant_serve::tls::TlsFiles;
 
@@ -190,6 +191,7 @@ pub struct Config {
     pub endpoints: Declarations,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
+    pub connections: ConnectionLimits,
     /// Where the public reaches this server: pings are sent there.
     pub base_url: String,
     /// How messages are sent.
@@ -297,6 +299,7 @@ impl CollectorArgs {
                 .map(|path| endpoints::file::read(path, faults))
                 .unwrap_or_default(),
             trusted_proxies: listen.trusted_proxies,
+            connections: listen.connections,
             base_url: listen.base_url.to_string().trim_end_matches('/').to_owned(),
             notify,
             updates: updates::Settings {

@@ -25,7 +25,7 @@ use maintenant_gateway::guarded::Guarded;
 use maintenant_gateway::guarded::is_modern;
 use maintenant_gateway::http::mcp_routes;
 use maintenant_serve::guard::{BodyLimits, guarded};
-use maintenant_serve::listener::{Drain, Listener, serve_all};
+use maintenant_serve::listener::{ConnectionLimits, Drain, Listener, serve_all};
 use maintenant_serve::process::Signals;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ClientCapabilities,
@@ -61,7 +61,9 @@ async fn main() {
     let limits = BodyLimits { bytes: u64::MAX, ..BodyLimits::default() };
     let fixtures = Guarded::new(Fixtures, Calls::default());
     let app = guarded(mcp_routes(fixtures, &config.mcp, &admission, &drain.cut), limits);
-    signals.drain(&drain, serve_all(vec![(listener, app)], &drain)).await;
+    signals
+        .drain(&drain, serve_all(vec![(listener, app)], &ConnectionLimits::default(), &drain))
+        .await;
 }
 
 #[derive(Clone)]

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use maintenant_serve::args::{ListenArgs, LogArgs, Logging, TokenArgs};
+use maintenant_serve::args::{Listen, ListenArgs, LogArgs, Logging, TokenArgs};
 use maintenant_serve::clients::IpNet;
 use maintenant_serve::guard::{AllowedHosts, without_port};
+use maintenant_serve::listener::ConnectionLimits;
 use maintenant_serve::settings::{Address, Faults, SettingsError, boolean, is_loopback, list};
 use maintenant_serve::tls::TlsFiles;
 use reqwest::Url;
@@ -100,6 +101,7 @@ pub struct McpArgs {
 pub struct Config {
     pub address: Address,
     pub tls: Option<TlsFiles>,
+    pub connections: ConnectionLimits,
     pub mcp: McpSettings,
     pub collectors: CollectorSettings,
 }
@@ -159,7 +161,8 @@ impl Args {
         }
         let collectors = self.upstream.check(self.url.as_deref(), token, mcp.load, &mut faults);
         faults.finish()?;
-        Ok((Config { address: listen.address, tls: listen.tls, mcp, collectors }, logging))
+        let Listen { address, tls, connections, .. } = listen;
+        Ok((Config { address, tls, connections, mcp, collectors }, logging))
     }
 }
 

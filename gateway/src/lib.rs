@@ -67,7 +67,7 @@ pub async fn run(
     reload: impl Fn() -> Result<Config, SettingsError>,
 ) -> anyhow::Result<()> {
     let (signals, mut hangups) = (Signals::listen()?, Hangups::listen()?);
-    let Config { address, tls, mcp, collectors } = config;
+    let Config { address, tls, connections, mcp, collectors } = config;
     let metrics = collectors.metrics.clone();
     let (calls, work) = Calls::new(&mcp.calls, metrics.clone())?;
     let collectors = Collectors::new(collectors)?;
@@ -98,7 +98,7 @@ pub async fn run(
     listeners.extend(metrics.listener(mcp.calls.metrics.as_ref(), mcp.stdio).await?);
     let listen = async {
         if !listeners.is_empty() {
-            serve_all(listeners, &drain).await;
+            serve_all(listeners, &connections, &drain).await;
         }
     };
     let talk = async {

@@ -49,9 +49,9 @@ SLOW: dict[str, tuple[bytes, bytes]] = {
     "body": (HEAD + JSON + b"Content-Length: 1000\r\n\r\n{", b" "),
     "http2": (b"PRI * HTTP/2.0\r\n\r\n", b"S"),
 }
-# Every connection of the gateway, and as many again as wait for one.
+# As many as a gateway has places, and as many again.
 SLOW_CLIENTS = 1000 if FULL else 40
-# A body may take 20 s, and a connection may have waited for its turn.
+# Small, it shows that they are cut at all: other tests may take this machine's time.
 CUT = 15 if FULL else 60
 
 

@@ -12,7 +12,7 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use maintenant_serve::clock;
 use maintenant_serve::guard::{AllowedHosts, Peer};
-use maintenant_serve::logging::foreign;
+use maintenant_serve::logging::{Seldom, foreign};
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
@@ -31,12 +31,22 @@ pub(super) struct Door {
     origins: Arc<[Origin]>,
     admission: Admission,
     calls: Calls,
+    told: Arc<Told>,
+}
+
+/// Of refusals that any scanner causes, as often as it likes.
+#[derive(Default)]
+struct Told {
+    host: Seldom,
+    origin: Seldom,
 }
 
 /// Lets a request of any method in or not. The token ends here: neither rmcp nor a tool sees it.
 pub(super) async fn enter(State(door): State<Door>, mut request: Request, next: Next) -> Response {
-    if let Some(message) = door.foreigner(request.headers(), request.uri().host()) {
-        tracing::warn!("{message}");
+    if let Some((told, message)) = door.foreigner(request.headers(), request.uri().host()) {
+        if let Some(unsaid) = told.say(Instant::now()) {
+            tracing::warn!("{message}{unsaid}");
+        }
         return rpc_error(StatusCode::FORBIDDEN, &Value::Null, FOREIGN, &message);
     }
     let now = clock::now();
@@ -91,26 +101,28 @@ fn ending(response: Response, end: Instant) -> Response {
 impl Door {
     pub(super) fn new(settings: &McpSettings, admission: Admission, calls: Calls) -> Self {
         let origins = settings.origins.clone().into();
-        Self { hosts: settings.allowed_hosts(), origins, admission, calls }
+        Self { hosts: settings.allowed_hosts(), origins, admission, calls, told: Arc::default() }
     }
 
     /// Why the name or the web page by which a request comes is none of ours.
-    fn foreigner(&self, headers: &HeaderMap, target: Option<&str>) -> Option<String> {
+    fn foreigner(&self, headers: &HeaderMap, target: Option<&str>) -> Option<(&Seldom, String)> {
         let host = text(headers, &HOST).or(target).unwrap_or_default();
         if !self.hosts.allows(host) || target.is_some_and(|target| !self.hosts.allows(target)) {
-            return Some(format!(
+            let message = format!(
                 "host `{}` is not allowed; the operator can add it to MAINTENANT_ALLOWED_HOSTS",
                 foreign(host)
-            ));
+            );
+            return Some((&self.told.host, message));
         }
         let mut origins = headers.get_all(ORIGIN).iter();
         let refused = origins.find_map(|origin| {
             let origin = origin.to_str().unwrap_or("?");
             (!self.origins.iter().any(|own| own.matches(origin))).then_some(origin)
         })?;
-        Some(format!(
+        let message = format!(
             "origin `{}` is not allowed; the operator can add it to MAINTENANT_ALLOWED_ORIGINS",
             foreign(refused)
-        ))
+        );
+        Some((&self.told.origin, message))
     }
 }

@@ -26,6 +26,7 @@ mod prompts;
 mod refreshing;
 mod reload;
 mod resources;
+mod scanners;
 mod signer;
 mod sizes;
 mod status_page;

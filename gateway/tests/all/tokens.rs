@@ -163,6 +163,10 @@ impl Form {
             let name = format!("claims {changes}");
             tokens.push((name, self.sign(&self.header(), &with(claims(), &changes))));
         }
+        let groups = json!({"groups": vec!["00000000-0000-4000-8000-000000000000"; 200]});
+        let crowded = self.sign(&self.header(), &with(claims(), &groups));
+        assert!(crowded.len() > 10_000);
+        tokens.push(("claims with all the groups that Entra ID puts in".to_owned(), crowded));
         let ageless = without(claims(), "iat");
         tokens.push(("claims without iat".to_owned(), self.sign(&self.header(), &ageless)));
         for client in ["client_id", "azp", "appid", "cid"] {

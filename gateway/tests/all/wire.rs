@@ -26,7 +26,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    async fn gateway(url: &str, settings: &[&str]) -> Self {
+    pub(crate) async fn gateway(url: &str, settings: &[&str]) -> Self {
         let arguments: Vec<&str> =
             ["--url", url].into_iter().chain(settings.iter().copied()).collect();
         let config = config(&arguments);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use tracing_subscriber::EnvFilter;
 
+use crate::listener::{CONNECTIONS_PER_CLIENT, ConnectionLimits, LOOPBACK};
 use crate::logging::{self, Format};
 use crate::settings::{Address, Faults, Secret, networks, secret};
 use crate::tls::TlsFiles;
@@ -33,6 +34,10 @@ pub struct ListenArgs {
     /// Proxies whose X-Forwarded-For is believed, comma list of addresses and networks
     #[arg(long, env = "MAINTENANT_TRUSTED_PROXIES", value_name = "NETWORKS", global = true)]
     pub trusted_proxies: Option<String>,
+    /// Open connections one client address may have on a listener, 0 for any number [default: 128];
+    /// loopback and trusted proxies are not counted
+    #[arg(long, env = "MAINTENANT_CONNECTIONS_PER_CLIENT", value_name = "NUMBER", global = true)]
+    pub connections_per_client: Option<String>,
 }
 
 /// [`ListenArgs`], checked.
@@ -43,6 +48,8 @@ pub struct Listen {
     pub base_url: http::Uri,
     pub tls: Option<TlsFiles>,
     pub trusted_proxies: Vec<IpNet>,
+    /// What `serve_all` takes.
+    pub connections: ConnectionLimits,
 }
 
 impl ListenArgs {
@@ -70,12 +77,29 @@ impl ListenArgs {
             _ => Err("certificate and key (MAINTENANT_TLS_KEY) belong together".to_owned()),
         };
         let proxies = networks(self.trusted_proxies.as_deref().unwrap_or_default());
+        let trusted_proxies = faults.or(Vec::new(), "MAINTENANT_TRUSTED_PROXIES", proxies);
+        let per_client = self.connections_per_client.as_deref().map(per_client);
+        let per_client = per_client.unwrap_or(Ok(CONNECTIONS_PER_CLIENT));
+        let connections = ConnectionLimits {
+            per_client: faults.or(0, "MAINTENANT_CONNECTIONS_PER_CLIENT", per_client),
+            uncounted: [&LOOPBACK, trusted_proxies.as_slice()].concat(),
+            ..ConnectionLimits::default()
+        };
         Listen {
             address,
             base_url: faults.or(http::Uri::default(), "MAINTENANT_BASE_URL", base_url),
             tls: faults.or(None, "MAINTENANT_TLS_CERT", tls),
-            trusted_proxies: faults.or(Vec::new(), "MAINTENANT_TRUSTED_PROXIES", proxies),
+            trusted_proxies,
+            connections,
         }
+    }
+}
+
+fn per_client(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Ok(usize::MAX),
+        Ok(number) => Ok(number),
+        Err(_) => Err(format!("`{text}` is no number; use 1 or more, or 0 for any number")),
     }
 }
 
@@ -132,5 +156,37 @@ impl LogArgs {
 impl Logging {
     pub fn init(self) {
         logging::init(self.filter, self.format);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_may_have_so_many_connections_and_proxies_any_number() {
+        let check = |text: Option<&str>, expected: Result<usize, &str>| {
+            let args = ListenArgs {
+                connections_per_client: text.map(str::to_owned),
+                trusted_proxies: Some("192.0.2.0/24".to_owned()),
+                ..ListenArgs::default()
+            };
+            let mut faults = Faults::default();
+            let limits = args.check("127.0.0.1:8080", &mut faults).connections;
+            let fault = faults.finish().err().map(|error| error.to_string());
+            assert_eq!(fault.is_none(), expected.is_ok(), "{text:?}: {fault:?}");
+            match expected {
+                Ok(expected) => assert_eq!(limits.per_client, expected, "{text:?}"),
+                Err(expected) => assert!(fault.unwrap().contains(expected), "{text:?}"),
+            }
+            let uncounted = limits.uncounted.iter().map(ToString::to_string).collect::<Vec<_>>();
+            assert_eq!(uncounted, ["127.0.0.0/8", "::1/128", "192.0.2.0/24"]);
+        };
+        check(None, Ok(128));
+        check(Some("7"), Ok(7));
+        check(Some("0"), Ok(usize::MAX));
+        for bad in ["", "-1", "many", "1.5"] {
+            check(Some(bad), Err("MAINTENANT_CONNECTIONS_PER_CLIENT: `"));
+        }
     }
 }

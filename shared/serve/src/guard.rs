@@ -17,7 +17,7 @@ use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, StatusCode};
 use http_body::{Frame, SizeHint};
 use maintenant_api::error::ErrorBody;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::settings::is_loopback;
@@ -26,7 +26,8 @@ use crate::settings::is_loopback;
 #[derive(Debug, Clone, Copy)]
 pub struct BodyLimits {
     pub bytes: u64,
-    /// From the request's head to the body's last byte.
+    /// From the request's head to the body's last byte; of a connection's first request from the
+    /// connection's start, so that slow words before it earn no more time.
     pub deadline: Duration,
     /// Paths whose handlers take a body of any length, since they let go of most of it as it comes.
     pub any_length: fn(&str) -> bool,
@@ -34,7 +35,7 @@ pub struct BodyLimits {
 
 impl Default for BodyLimits {
     fn default() -> Self {
-        Self { bytes: 1 << 20, deadline: Duration::from_secs(20), any_length: |_| false }
+        Self { bytes: 1 << 20, deadline: Duration::from_secs(14), any_length: |_| false }
     }
 }
 
@@ -45,6 +46,10 @@ pub enum Peer {
     /// A unix socket: the file's permissions have vouched for the peer.
     Unix,
 }
+
+/// When a connection began. Its first request bears it.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectedAt(pub Instant);
 
 /// Wraps a whole program's routes.
 pub fn guarded(routes: Router, limits: BodyLimits) -> Router {
@@ -97,17 +102,19 @@ fn framing_fault(headers: &HeaderMap) -> Option<&'static str> {
 async fn bounded_body(State(limits): State<BodyLimits>, request: Request, next: Next) -> Response {
     let takes_all = (limits.any_length)(request.uri().path());
     let bytes = if takes_all { u64::MAX } else { limits.bytes };
-    let limits = BodyLimits { bytes, ..limits };
     let announced = request
         .headers()
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > limits.bytes) {
-        let message = format!("the body may have at most {} bytes", limits.bytes);
+    if announced.is_some_and(|announced| announced > bytes) {
+        let message = format!("the body may have at most {bytes} bytes");
         return error(StatusCode::PAYLOAD_TOO_LARGE, "PAYLOAD_TOO_LARGE", message);
     }
-    next.run(request.map(|body| Body::new(BoundedBody::new(body, limits)))).await
+    let begin = request.extensions().get().map_or_else(Instant::now, |ConnectedAt(at)| *at);
+    let deadline = begin + limits.deadline;
+    let bounded = |body| Body::new(BoundedBody::new(body, bytes, deadline));
+    next.run(request.map(bounded)).await
 }
 
 /// A body that fails when it grows past its limit or does not end before its deadline.
@@ -151,9 +158,8 @@ impl BodyFault {
 }
 
 impl BoundedBody {
-    fn new(inner: Body, limits: BodyLimits) -> Self {
-        let deadline = Box::pin(tokio::time::sleep(limits.deadline));
-        Self { inner, left: limits.bytes, deadline }
+    fn new(inner: Body, left: u64, deadline: Instant) -> Self {
+        Self { inner, left, deadline: Box::pin(sleep_until(deadline)) }
     }
 }
 
@@ -251,6 +257,46 @@ mod tests {
         assert!(framing_fault(&headers(&both)).is_some());
         let list = [("host", "a"), ("transfer-encoding", "identity, chunked")];
         assert!(framing_fault(&headers(&list)).is_some());
+    }
+
+    struct Endless;
+
+    impl http_body::Body for Endless {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Pending
+        }
+    }
+
+    /// How long a body that never ends is waited for, when its head came this long after the
+    /// connection began.
+    async fn check_wait(after: Option<u64>, expected: u64) {
+        let limits = BodyLimits { deadline: Duration::from_secs(14), ..BodyLimits::default() };
+        let read = |body: Bytes| async move { body.len().to_string() };
+        let app = guarded(Router::new().route("/", axum::routing::post(read)), limits);
+        let endless = Body::new(Endless);
+        let mut request = http::Request::post("/").header(HOST, "x").body(endless).unwrap();
+        if let Some(after) = after {
+            request.extensions_mut().insert(ConnectedAt(Instant::now()));
+            tokio::time::advance(Duration::from_secs(after)).await;
+        }
+        let begin = Instant::now();
+        let answer = tower::ServiceExt::oneshot(app, request).await.unwrap();
+        assert!(answer.status().is_client_error());
+        assert_eq!(begin.elapsed().as_secs(), expected, "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_a_first_request_counts_from_its_connection() {
+        check_wait(None, 14).await;
+        check_wait(Some(0), 14).await;
+        check_wait(Some(10), 4).await;
+        check_wait(Some(20), 0).await;
     }
 
     #[test]

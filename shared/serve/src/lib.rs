@@ -9,6 +9,7 @@ pub mod clock;
 pub mod guard;
 pub mod listener;
 pub mod logging;
+mod places;
 pub mod process;
 pub mod settings;
 pub mod tls;

@@ -1,12 +1,14 @@
 //! The accept loop of both programs.
 //!
 //! A plain `axum::serve` waits for ever on a connection that sends nothing, half a head or half a
-//! body. Here a connection has deadlines for each, their number is bounded, and at the end the
-//! requests under way are finished before the process goes.
+//! body. Here a connection has deadlines for each, their number is bounded ([`crate::places`]), and
+//! at the end the requests under way are finished before the process goes.
 
 use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -17,26 +19,41 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::guard::Peer;
+use crate::guard::{ConnectedAt, Peer};
+use crate::places::{Arriving, Newcomer, Place, Places};
+pub use crate::places::{CONNECTIONS_PER_CLIENT, LOOPBACK};
 use crate::settings::Address;
 use crate::tls::Tls;
 
+/// Connections that the kernel holds until they are accepted, as far as `net.core.somaxconn` allows.
+/// Beyond it, it drops what comes, and clients try again after a second.
+const BACKLOG: u32 = 4096;
+
 /// Bounds on connections. Bodies have theirs in [`crate::guard::BodyLimits`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    /// Open connections per listener; more wait in the kernel's queue.
+    /// Open connections per listener. Where all are taken, the oldest that has not sent its first
+    /// request is cut for a new one; where there is none such, new ones wait in the kernel's queue.
     pub connections: usize,
+    /// Of these, what one client address (of IPv6 the /64) may hold; more are closed at once.
+    pub per_client: usize,
+    /// Addresses that may hold any number: loopback, and proxies, behind which are many clients.
+    /// Unix sockets are never counted.
+    pub uncounted: Vec<IpNet>,
     /// From a connection's start, or its last answer, to the end of the next request's head. It
     /// also ends a silent connection.
     pub head_deadline: Duration,
+    /// With the one above it is less than 15 s, so that a client that does nothing for as long as
+    /// it may is gone by then.
     pub tls_deadline: Duration,
     /// Largest request head in bytes; beyond it the answer is 431.
     pub head_bytes: usize,
@@ -46,8 +63,10 @@ impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             connections: 512,
+            per_client: CONNECTIONS_PER_CLIENT,
+            uncounted: LOOPBACK.to_vec(),
             head_deadline: Duration::from_secs(10),
-            tls_deadline: Duration::from_secs(5),
+            tls_deadline: Duration::from_secs(4),
             head_bytes: 32 * 1024,
         }
     }
@@ -66,7 +85,7 @@ impl Listener {
         match address {
             Address::Tcp { host, port } => {
                 let name = host.trim_start_matches('[').trim_end_matches(']');
-                let listener = TcpListener::bind((name, *port))
+                let listener = bind_tcp(name, *port)
                     .await
                     .with_context(|| format!("cannot listen on {address}"))?;
                 Ok(Self::Tcp(listener, tls))
@@ -100,12 +119,30 @@ impl Drop for SocketFile {
     }
 }
 
-fn bind_unix(path: &Path) -> std::io::Result<UnixListener> {
+/// At the first address of that name that can be had.
+async fn bind_tcp(name: &str, port: u16) -> io::Result<TcpListener> {
+    let bind = |address: SocketAddr| {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for address in tokio::net::lookup_host((name, port)).await? {
+        match bind(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     use std::os::unix::fs::{FileTypeExt, PermissionsExt};
     if std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
         if std::os::unix::net::UnixStream::connect(path).is_ok() {
             let taken = "another process is listening there";
-            return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, taken));
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, taken));
         }
         std::fs::remove_file(path)?;
     }
@@ -136,10 +173,14 @@ const LINGER: Duration = Duration::from_millis(300);
 
 /// Serves all listeners until `drain.begin`, then as long as requests under way take, but no longer
 /// than a grace period.
-pub async fn serve_all(listeners: Vec<(Listener, Router)>, drain: &Drain) {
+pub async fn serve_all(
+    listeners: Vec<(Listener, Router)>,
+    limits: &ConnectionLimits,
+    drain: &Drain,
+) {
     let mut servers = JoinSet::new();
     for (listener, app) in listeners {
-        servers.spawn(serve(listener, app, ConnectionLimits::default(), drain.clone()));
+        servers.spawn(serve(listener, app, limits.clone(), drain.clone()));
     }
     drain.begin.cancelled().await;
     let ended = async { while servers.join_next().await.is_some() {} };
@@ -156,20 +197,21 @@ pub async fn serve_all(listeners: Vec<(Listener, Router)>, drain: &Drain) {
 
 /// Serves until `drain.begin`, then until the last connection ends or `drain.cut`.
 pub async fn serve(listener: Listener, app: Router, limits: ConnectionLimits, drain: Drain) {
-    let permits = Arc::new(Semaphore::new(limits.connections));
+    let places = Arc::new(Places::new(limits));
     let connections = TaskTracker::new();
-    let begin = |socket: Socket, peer: Peer, permit: Option<OwnedSemaphorePermit>| {
-        let (app, drain) = (app.clone(), drain.clone());
+    let begin = |socket: Socket, peer: Peer, place: Place, connected: ConnectedAt| {
+        let (app, places, drain) = (app.clone(), places.clone(), drain.clone());
+        let (newcomer, cut) = places.newcomer();
+        let first = First { connected, newcomer };
         connections.spawn(async move {
-            let _permit = permit;
-            serve_socket(socket, peer, app, limits, drain).await;
+            let _place = place;
+            tokio::select! {
+                () = serve_socket(socket, peer, app, first, &places.limits, drain) => {}
+                () = cut.cancelled() => {}
+            }
         });
     };
     loop {
-        let permit = tokio::select! {
-            () = drain.begin.cancelled() => break,
-            permit = permits.clone().acquire_owned() => permit,
-        };
         let accepted = tokio::select! {
             () = drain.begin.cancelled() => break,
             accepted = accept(&listener) => accepted,
@@ -183,10 +225,17 @@ pub async fn serve(listener: Listener, app: Router, limits: ConnectionLimits, dr
                 continue;
             }
         };
-        begin(socket, peer, permit.ok());
+        let connected = ConnectedAt(Instant::now());
+        // Closed at once where the client has too many.
+        let Some(seat) = places.seat(peer) else { continue };
+        let permit = tokio::select! {
+            () = drain.begin.cancelled() => None,
+            permit = places.free() => permit,
+        };
+        begin(socket, peer, Place { seat, permit }, connected);
     }
     for (socket, peer) in waiting(listener) {
-        begin(socket, peer, None);
+        begin(socket, peer, Place::default(), ConnectedAt(Instant::now()));
     }
     connections.close();
     tokio::select! {
@@ -198,6 +247,12 @@ pub async fn serve(listener: Listener, app: Router, limits: ConnectionLimits, dr
             }
         }
     }
+}
+
+/// What goes with the first request of a connection.
+struct First {
+    connected: ConnectedAt,
+    newcomer: Newcomer,
 }
 
 enum Socket {
@@ -220,7 +275,7 @@ fn waiting(listener: Listener) -> Vec<(Socket, Peer)> {
         .collect()
 }
 
-fn tcp(stream: TcpStream, tls: Option<Arc<Tls>>) -> std::io::Result<Socket> {
+fn tcp(stream: TcpStream, tls: Option<Arc<Tls>>) -> io::Result<Socket> {
     stream.set_nodelay(true)?;
     // A reader that stops reading is cut as well, once data waits this long for it.
     let stall = Some(Duration::from_mins(1));
@@ -232,16 +287,17 @@ async fn serve_socket(
     socket: Socket,
     peer: Peer,
     app: Router,
-    limits: ConnectionLimits,
+    first: First,
+    limits: &ConnectionLimits,
     drain: Drain,
 ) {
     match socket {
-        Socket::Unix(stream) => connection(stream, peer, app, limits, drain).await,
-        Socket::Tcp(stream, None) => connection(stream, peer, app, limits, drain).await,
+        Socket::Unix(stream) => connection(stream, peer, app, first, limits, drain).await,
+        Socket::Tcp(stream, None) => connection(stream, peer, app, first, limits, drain).await,
         Socket::Tcp(stream, Some(tls)) => {
             let handshake = tls.acceptor().accept(stream);
             match tokio::time::timeout(limits.tls_deadline, handshake).await {
-                Ok(Ok(stream)) => connection(stream, peer, app, limits, drain).await,
+                Ok(Ok(stream)) => connection(stream, peer, app, first, limits, drain).await,
                 Ok(Err(error)) => tracing::debug!("TLS handshake failed: {error}"),
                 Err(_) => tracing::debug!("TLS handshake timed out"),
             }
@@ -249,7 +305,7 @@ async fn serve_socket(
     }
 }
 
-async fn accept(listener: &Listener) -> std::io::Result<(Socket, Peer)> {
+async fn accept(listener: &Listener) -> io::Result<(Socket, Peer)> {
     match listener {
         Listener::Tcp(listener, tls) => {
             let (stream, address) = listener.accept().await?;
@@ -266,13 +322,22 @@ async fn connection(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     peer: Peer,
     app: Router,
-    limits: ConnectionLimits,
+    first: First,
+    limits: &ConnectionLimits,
     drain: Drain,
 ) {
     let leaving = drain.begin.clone();
+    let first = Mutex::new(Some(first));
     let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        let answer = app.clone().oneshot(request.map(Body::new));
+        let request = match first.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(First { connected, newcomer }) => {
+                request.extensions_mut().insert(connected);
+                request.map(|body| Arriving::body(body, newcomer))
+            }
+            None => request.map(Body::new),
+        };
+        let answer = app.clone().oneshot(request);
         let leaving = leaving.clone();
         async move {
             let mut response = answer.await?;

@@ -1,7 +1,11 @@
 //! Logs: always on stderr, because stdout may carry a protocol.
 
+use std::fmt;
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
 /// How a log line is written.
@@ -55,9 +59,58 @@ pub fn foreign(text: &str) -> String {
     out
 }
 
+/// How often the same may be said.
+const SELDOM: Duration = Duration::from_mins(1);
+
+/// For a line that strangers cause: says it once a minute, and then how often it was left unsaid.
+#[derive(Debug, Default)]
+pub struct Seldom(Mutex<Option<(Instant, u64)>>);
+
+/// As the end of a sentence: how often it was left unsaid since it was said last.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unsaid(u64);
+
+impl Seldom {
+    /// Notes one more occurrence; something if it is to be said.
+    pub fn say(&self, now: Instant) -> Option<Unsaid> {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *last {
+            Some((said, unsaid)) if now.duration_since(*said) < SELDOM => {
+                *unsaid += 1;
+                None
+            }
+            _ => Some(Unsaid(last.replace((now, 0)).map_or(0, |(_, unsaid)| unsaid))),
+        }
+    }
+}
+
+impl fmt::Display for Unsaid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            count => write!(f, " (and {count} more times since this was said last)"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_said_seldom_is_said_once_a_minute_with_a_count() {
+        let seldom = Seldom::default();
+        let say = || seldom.say(Instant::now()).map(|unsaid| unsaid.to_string());
+        assert_eq!(say().as_deref(), Some(""));
+        for _ in 0..1000 {
+            assert_eq!(say(), None);
+        }
+        tokio::time::advance(SELDOM).await;
+        assert_eq!(say().as_deref(), Some(" (and 1000 more times since this was said last)"));
+        assert_eq!(say(), None);
+        tokio::time::advance(2 * SELDOM).await;
+        assert_eq!(say().as_deref(), Some(" (and 1 more times since this was said last)"));
+    }
 
     #[test]
     fn foreign_text_cannot_forge_a_line() {

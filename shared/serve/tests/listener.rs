@@ -12,18 +12,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use maintenant_serve::guard::{BodyFault, BodyLimits, guarded};
+use axum::{Extension, Router};
+use maintenant_serve::guard::{BodyFault, BodyLimits, ConnectedAt, guarded};
 use maintenant_serve::listener::{ConnectionLimits, Drain, Listener, serve};
 use maintenant_serve::process::install_crypto;
 use maintenant_serve::settings::Address;
 use maintenant_serve::tls::{Tls, TlsFiles};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -53,6 +53,28 @@ async fn body(bytes: Result<Bytes, axum::extract::rejection::BytesRejection>) ->
 }
 
 async fn start(address: &str, tls: Option<TlsFiles>) -> Server {
+    let limits = ConnectionLimits {
+        connections: 4,
+        head_deadline: SHORT,
+        tls_deadline: SHORT,
+        head_bytes: 16 * 1024,
+        ..ConnectionLimits::default()
+    };
+    start_with(address, tls, limits, SHORT).await
+}
+
+/// Cuts nobody for being slow.
+async fn patient(limits: ConnectionLimits) -> Server {
+    let limits = ConnectionLimits { head_deadline: 6 * BOUND, ..limits };
+    start_with("127.0.0.1:0", None, limits, 6 * BOUND).await
+}
+
+async fn start_with(
+    address: &str,
+    tls: Option<TlsFiles>,
+    limits: ConnectionLimits,
+    body_deadline: Duration,
+) -> Server {
     let tls = tls.map(|files| Arc::new(Tls::load(files).unwrap()));
     let listener = Listener::bind(&address.parse::<Address>().unwrap(), tls).await.unwrap();
     let address = listener.address();
@@ -60,6 +82,10 @@ async fn start(address: &str, tls: Option<TlsFiles>) -> Server {
     let (wait, arrived) = (release.clone(), held.clone());
     let routes = Router::new()
         .route("/hello", get(|| async { "hello" }))
+        .route(
+            "/first",
+            get(|at: Option<Extension<ConnectedAt>>| async move { at.is_some().to_string() }),
+        )
         .route("/body", post(body).layer(DefaultBodyLimit::disable()))
         .route("/panic", get(|| async { panic!("on purpose") as String }))
         .route(
@@ -70,13 +96,8 @@ async fn start(address: &str, tls: Option<TlsFiles>) -> Server {
                 "finished"
             }),
         );
-    let app = guarded(routes, BodyLimits { bytes: 1000, deadline: SHORT, ..BodyLimits::default() });
-    let limits = ConnectionLimits {
-        connections: 4,
-        head_deadline: SHORT,
-        tls_deadline: SHORT,
-        head_bytes: 16 * 1024,
-    };
+    let deadline = body_deadline;
+    let app = guarded(routes, BodyLimits { bytes: 1000, deadline, ..BodyLimits::default() });
     let drain = Drain::default();
     let mut tasks = JoinSet::new();
     tasks.spawn(serve(listener, app, limits, drain.clone()));
@@ -88,11 +109,27 @@ impl Server {
         TcpStream::connect(&self.address).await.unwrap()
     }
 
+    /// From another address of this machine.
+    async fn connect_from(&self, source: &str) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+        socket.connect(self.address.parse().unwrap()).await.unwrap()
+    }
+
     async fn send(&self, request: &str) -> String {
         let mut stream = self.connect().await;
         stream.write_all(request.as_bytes()).await.unwrap();
         rest(&mut stream).await
     }
+}
+
+const HELLO: &str = "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+/// What a connection that has said this is answered.
+async fn says(mut stream: TcpStream, request: &str) -> String {
+    // One that was closed meanwhile answers nothing.
+    let _ = stream.write_all(request.as_bytes()).await;
+    rest(&mut stream).await
 }
 
 /// All that comes until the other side closes.
@@ -177,16 +214,116 @@ async fn a_panic_is_an_answer() {
     assert!(!answer.contains("on purpose"), "{answer}");
 }
 
+#[test]
+fn whoever_is_as_slow_as_it_may_be_is_cut_within_15_seconds() {
+    let (limits, bodies) = (ConnectionLimits::default(), BodyLimits::default());
+    assert!(limits.tls_deadline + limits.head_deadline < Duration::from_secs(15));
+    // It counts from the connection as well.
+    assert!(bodies.deadline < Duration::from_secs(15));
+}
+
 #[tokio::test]
-async fn connections_beyond_the_limit_wait_for_a_place() {
-    let server = start("127.0.0.1:0", None).await;
-    let mut silent = Vec::new();
-    for _ in 0..4 {
-        silent.push(server.connect().await);
+async fn the_first_request_of_a_connection_bears_when_that_began() {
+    let server = patient(ConnectionLimits::default()).await;
+    let first = "GET /first HTTP/1.1\r\nHost: x\r\n\r\n";
+    let later = "GET /first HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let answers = server.send(&format!("{first}{later}")).await;
+    let bodies: Vec<&str> = answers.split("\r\n\r\n").skip(1).collect();
+    assert!(bodies[0].starts_with("true") && bodies[1] == "false", "{answers}");
+}
+
+#[tokio::test]
+async fn where_all_places_are_taken_the_oldest_without_a_request_is_cut_for_a_new_one() {
+    let half_a_body = "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf";
+    for said in ["", "GET /hello HTTP/1.1\r\nX-Slow: ", half_a_body] {
+        let server =
+            patient(ConnectionLimits { connections: 4, ..ConnectionLimits::default() }).await;
+        let mut slow = Vec::new();
+        for _ in 0..4 {
+            let mut stream = server.connect().await;
+            stream.write_all(said.as_bytes()).await.unwrap();
+            slow.push(stream);
+        }
+        assert!(server.send(HELLO).await.ends_with("hello"), "after {said:?}");
+        assert_eq!(rest(&mut slow[0]).await, "", "after {said:?}");
+        let end: &str = match said {
+            "" => HELLO,
+            said if said.starts_with("GET") => "y\r\nHost: x\r\nConnection: close\r\n\r\n",
+            _ => &format!("{}{HELLO}", "x".repeat(96)),
+        };
+        for stream in slow.split_off(1) {
+            let answer = says(stream, end).await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "the others stay: {answer:?}");
+        }
     }
-    // The silent ones are cut after their deadline, and this one is served then.
-    let answer = server.send("GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn where_all_places_are_at_work_a_new_connection_waits() {
+    let server = patient(ConnectionLimits { connections: 2, ..ConnectionLimits::default() }).await;
+    let held = "GET /held HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let mut working = Vec::new();
+    for _ in 0..2 {
+        let mut stream = server.connect().await;
+        stream.write_all(held.as_bytes()).await.unwrap();
+        tokio::time::timeout(BOUND, server.held.notified()).await.unwrap();
+        working.push(stream);
+    }
+    let release = async {
+        for mut stream in working {
+            server.release.notify_one();
+            assert!(rest(&mut stream).await.ends_with("finished"), "nothing under way is cut");
+        }
+    };
+    let (answer, ()) = tokio::join!(server.send(HELLO), release);
     assert!(answer.ends_with("hello"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_client_holds_so_many_connections_and_others_are_served_beside_it() {
+    let limits =
+        ConnectionLimits { per_client: 2, uncounted: Vec::new(), ..ConnectionLimits::default() };
+    let server = patient(limits).await;
+    let (first, second) = (server.connect().await, server.connect().await);
+    for _ in 0..100 {
+        assert_eq!(rest(&mut server.connect().await).await, "", "closed at once");
+    }
+    let answer = says(server.connect_from("127.0.0.2").await, HELLO).await;
+    assert!(answer.ends_with("hello"), "another client: {answer:?}");
+    assert!(says(first, HELLO).await.ends_with("hello"), "those it has stay");
+    drop(second);
+    let again = async {
+        while !says(server.connect().await, HELLO).await.ends_with("hello") {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(BOUND, again).await.expect("what it gave back is gone for ever");
+}
+
+#[tokio::test]
+async fn this_machine_and_proxies_hold_any_number() {
+    let server = patient(ConnectionLimits { per_client: 1, ..ConnectionLimits::default() }).await;
+    let _silent = server.connect().await;
+    assert!(server.send(HELLO).await.ends_with("hello"));
+
+    let uncounted = vec!["127.0.0.2/32".parse().unwrap()];
+    let limits = ConnectionLimits { per_client: 1, uncounted, ..ConnectionLimits::default() };
+    let server = patient(limits).await;
+    let _silent = server.connect_from("127.0.0.2").await;
+    let answer = says(server.connect_from("127.0.0.2").await, HELLO).await;
+    assert!(answer.ends_with("hello"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_rush_of_connections_waits_in_the_kernel_until_it_is_accepted() {
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+    let mut rush = JoinSet::new();
+    for _ in 0..400 {
+        rush.spawn(TcpStream::connect(listener.address()));
+    }
+    let connected = tokio::time::timeout(BOUND, rush.join_all()).await;
+    let connected = connected.expect("the kernel's queue is full");
+    assert!(connected.iter().all(Result::is_ok));
 }
 
 #[tokio::test]
