@@ -15,11 +15,12 @@ use axum::Extension;
 use clap::Parser;
 use maintenant_collector::app::{Collector, bind, own_address};
 use maintenant_collector::backup;
-use maintenant_collector::config::{CollectorArgs, Command, Config, local_socket};
+use maintenant_collector::config::{self, CollectorArgs, Config, local_socket};
 use maintenant_collector::heartbeats::pings::is_ping;
 use maintenant_collector::store::{Lock, LockError};
 use maintenant_gateway::auth::admission::Admission;
 use maintenant_gateway::calls::Calls;
+use maintenant_gateway::client_config::{self, Options, Server, Value, absolute};
 use maintenant_gateway::config::{CollectorSettings, McpArgs, McpSettings, Target, base_url};
 use maintenant_gateway::subscriptions::EndOfStreams;
 use maintenant_gateway::{Collectors, Gateway, http, stdio, unready_while_draining};
@@ -55,15 +56,27 @@ struct Args {
     log: LogArgs,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Collector(config::Command),
+    /// Write the configuration with which a client starts this program, or over HTTP reaches it
+    /// where MAINTENANT_MCP=true, to stdout, and to stderr where it belongs
+    ClientConfig(Options),
+}
+
 fn main() -> ExitCode {
     process::main(run)
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    if let Some(Command::Backup { file }) = &args.command {
+    if let Some(Command::Collector(config::Command::Backup { file })) = &args.command {
         return backup(Path::new(&args.collector.db), file);
     }
     let (config, mcp, logging) = args.check()?;
+    if let Some(Command::ClientConfig(options)) = &args.command {
+        return client_config::write(options, &server(options, &config, &mcp)?);
+    }
     // REST keeps the token of the start, so `/mcp` does where it has the same.
     let shared = config.access.token.as_ref().filter(|rest| {
         mcp.auth.token.as_ref().is_some_and(|token| token.expose() == rest.expose())
@@ -83,6 +96,23 @@ fn run(args: &Args) -> anyhow::Result<()> {
     // A thread may still be reading stdin.
     runtime.shutdown_background();
     result
+}
+
+/// What a client connects to: `/mcp` where it is served, else this program on this database.
+fn server(options: &Options, config: &Config, mcp: &McpSettings) -> anyhow::Result<Server> {
+    if options.ssh.is_some() {
+        let fault = "--ssh: it is for maintenant-gateway, which asks a collector over there";
+        return Err(SettingsError(vec![fault.to_owned()]).into());
+    }
+    if mcp.http && !mcp.stdio {
+        let (url, bearer) = (mcp.resource().parse()?, options.bearer(mcp.auth.token.is_some()));
+        return Ok(Server::Http { url, bearer, ca: None });
+    }
+    Ok(Server::Program {
+        command: std::env::current_exe()?.display().to_string(),
+        arguments: vec!["--mcp-stdio".to_owned()],
+        settings: vec![("MAINTENANT_DB", Value::Known(absolute(&config.db)))],
+    })
 }
 
 impl Args {

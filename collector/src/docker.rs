@@ -31,6 +31,8 @@ use maintenant_api::wire::null_as_default;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use crate::socket;
+
 pub const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
 /// An engine that does not answer a ping within this time counts as hung.
@@ -83,6 +85,20 @@ impl Host {
         }
     }
 
+    /// The error with the group that would help, where it is one of permission.
+    fn with_advice(&self, error: DockerError) -> DockerError {
+        match (self, error) {
+            (Self::Unix(path), DockerError::PermissionDenied) => {
+                DockerError::SocketRefuses(socket::refused(path))
+            }
+            // bollard takes a folder that cannot be entered for a missing socket.
+            (Self::Unix(path), DockerError::Unreachable(_)) if is_hidden(path) => {
+                DockerError::SocketRefuses(socket::refused(path))
+            }
+            (_, error) => error,
+        }
+    }
+
     fn connect(&self) -> Result<bollard::Docker, DockerError> {
         // Covers the wait for an answer's head; whole calls have their own deadlines.
         let deadline = CALL_DEADLINE.as_secs();
@@ -119,10 +135,11 @@ impl Host {
 pub enum DockerError {
     #[error("Docker cannot be reached: {0}")]
     Unreachable(String),
-    #[error(
-        "the Docker socket refuses this user; run with the socket's group (`stat -c %g` on it)"
-    )]
+    #[error("the Docker socket refuses this user")]
     PermissionDenied,
+    /// The same of a socket that could be looked at.
+    #[error("{0}")]
+    SocketRefuses(String),
     #[error("Docker does not answer")]
     Hung,
     /// No call failed: this process did not run.
@@ -156,17 +173,23 @@ impl From<bollard::errors::Error> for DockerError {
                 }
             }
             Error::RequestTimeoutError => Self::Hung,
-            Error::SocketNotFoundError(path) => Self::Unreachable(format!("{path} does not exist")),
+            Error::SocketNotFoundError(path) => Self::Unreachable(format!(
+                "{path} does not exist; start Docker, mount its socket, or correct DOCKER_HOST"
+            )),
             _ => match io_kind(&error) {
                 Some(ErrorKind::PermissionDenied) => Self::PermissionDenied,
                 Some(ErrorKind::NotFound) => Self::Unreachable("the socket is gone".into()),
-                Some(ErrorKind::ConnectionRefused) => {
-                    Self::Unreachable("connection refused".into())
-                }
+                Some(ErrorKind::ConnectionRefused) => Self::Unreachable(
+                    "connection refused; start Docker, or correct DOCKER_HOST".into(),
+                ),
                 _ => Self::Unreachable(chain(&error)),
             },
         }
     }
+}
+
+fn is_hidden(path: &str) -> bool {
+    std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied)
 }
 
 fn io_kind(error: &(dyn std::error::Error + 'static)) -> Option<ErrorKind> {
@@ -208,9 +231,9 @@ pub struct Docker {
 impl Docker {
     /// Connects, pings and settles on the highest API version both sides speak.
     pub async fn connect(host: &Host) -> Result<Self, DockerError> {
-        let client = host.connect()?;
+        let client = host.connect().map_err(|error| host.with_advice(error))?;
         let mut docker = Self { client, version: String::new() };
-        docker.ping().await?;
+        docker.ping().await.map_err(|error| host.with_advice(error))?;
         let negotiation = docker.client.clone().negotiate_version();
         match tokio::time::timeout(CALL_DEADLINE, negotiation).await {
             Err(_) => return Err(DockerError::Hung),

@@ -24,6 +24,7 @@ pub mod resources;
 pub mod runtime;
 pub mod runtime_rules;
 pub mod signals;
+mod socket;
 pub mod spine;
 pub mod status;
 pub mod store;

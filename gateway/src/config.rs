@@ -14,6 +14,7 @@ use reqwest::Url;
 use crate::auth::args::AuthArgs;
 use crate::auth::settings::AuthSettings;
 use crate::calls::settings::{CallArgs, CallSettings};
+use crate::client_config::{self, Given, is_true};
 pub use crate::collector::settings::{CollectorSettings, Load, Target};
 use crate::collector::settings::{LoadArgs, UpstreamArgs};
 
@@ -59,6 +60,12 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Write the configuration with which a client reaches this gateway, or starts it with these
+    /// settings, to stdout, and to stderr where it belongs
+    ///
+    /// Over HTTP where --url ends in /mcp or MAINTENANT_MCP=true; else, or with --mcp-stdio, as a
+    /// program that the client starts.
+    ClientConfig(client_config::Options),
 }
 
 /// Settings of the MCP side, shared with the program that runs collector and gateway in one.
@@ -127,6 +134,28 @@ pub struct McpSettings {
 }
 
 impl Args {
+    /// What of the settings concerns clients. They need not be complete.
+    pub fn given_to_clients(&self) -> Result<Given<'_>, SettingsError> {
+        let mut faults = Faults::default();
+        let listen = self.listen.check(DEFAULT_ADDRESS, &mut faults);
+        let public = self.listen.base_url.as_deref();
+        let public = base_url(public, &listen.address, &mut Faults::default());
+        faults.finish()?;
+        Ok(Given {
+            url: self.url.as_deref(),
+            token_file: self.token.api_token_file.as_deref(),
+            has_token: self.token.api_token.is_some(),
+            files: self.upstream.files(),
+            read_only: is_true(self.mcp.mcp_read_only.as_deref()),
+            stdio: self.mcp.mcp_stdio,
+            served_at: Url::parse(&resource(&public))
+                .ok()
+                .filter(|_| is_true(self.mcp.mcp.as_deref())),
+            has_mcp_token: self.mcp.auth.has_token(),
+            program: std::env::current_exe().ok(),
+        })
+    }
+
     /// Reads the settings, or reports everything that is wrong with them.
     pub fn check(&self) -> Result<(Config, Logging), SettingsError> {
         let mut faults = Faults::default();

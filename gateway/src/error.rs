@@ -5,6 +5,8 @@
 //! is no such container" and "the token is wrong" ask for three different reactions and are three
 //! different sentences. Foreign text inside is quoted and sanitised.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use maintenant_api::health::Edition;
 use rmcp::model::{ContentBlock, ErrorData, IntoContents};
 
@@ -97,8 +99,9 @@ pub fn explain(name: &str, error: &ClientError) -> String {
         }
         ClientError::Untrusted(cause) => {
             let (why, next) = said_of(cause, &UNTRUSTED).unwrap_or(DISTRUSTED);
+            let when = boundary(cause).map(|day| format!(" (on {day})")).unwrap_or_default();
             format!(
-                "{collector} cannot be reached over TLS: {why}. Trying again does not help: the \
+                "{collector} cannot be reached over TLS: {why}{when}. Trying again does not help: the \
                  operator has to {next}."
             )
         }
@@ -110,7 +113,8 @@ pub fn explain(name: &str, error: &ClientError) -> String {
              its engine is slow. Try again if the container should have written something."
         ),
         ClientError::Timeout => format!(
-            "{collector} did not answer in time. Try again in a few seconds, or ask for less."
+            "{collector} did not answer in time. Try again in a few seconds, or ask for less; if \
+             it stays so, the operator has to look at the collector's log and the network between."
         ),
         ClientError::Unauthorized => format!(
             "{collector} refused the gateway's credentials. Trying again does not help: the \
@@ -123,16 +127,52 @@ pub fn explain(name: &str, error: &ClientError) -> String {
         ClientError::NotFound { message, .. } => {
             format!("{collector} knows no such object: {}.", said(message))
         }
+        ClientError::Refused { status: 403, code, message }
+            if !WELL_SAID.contains(&code.as_str()) =>
+        {
+            format!(
+                "{collector} does not let the gateway do this (status 403: {}). Trying again does \
+                 not help: the operator has to set MAINTENANT_API_TOKEN to a token that may, or to \
+                 look at what stands in front of the collector.",
+                said(&untrusted::message(message, 80))
+            )
+        }
+        ClientError::Refused { status: status @ 300..400, .. } => format!(
+            "{collector} answered with status {status}, a redirect, which is not followed. Trying \
+             again does not help: the operator has to write in MAINTENANT_URL where the collector \
+             itself is, with https:// if it asks for that, and no login page before it."
+        ),
         ClientError::Refused { status, code, message } => {
             let again = if *status >= 500 { " Trying again later may help." } else { "" };
             let code = if code.is_empty() { String::new() } else { format!(" {}", quoted(code)) };
             format!("{collector} answered with status {status}{code}: {}.{again}", said(message))
         }
+        ClientError::Unreadable(cause) if cause.ends_with(NO_JSON) => format!(
+            "What answers for {collector} is no maintenant: it sends no JSON. Trying again does \
+             not help: MAINTENANT_URL has to point at the collector, without /api/v1 and with no \
+             login page before it."
+        ),
         ClientError::Unreadable(_) => format!(
             "{collector} sent an answer this gateway cannot read; the gateway's log has the \
              reason. Trying again does not help unless the collector was just restarting."
         ),
     }
+}
+
+/// Codes of refusals that say themselves what to do.
+const WELL_SAID: [&str; 2] = ["PRO_REQUIRED", "HOST_NOT_ALLOWED"];
+/// serde_json's words for something else from the first letter on, such as a page.
+const NO_JSON: &str = "expected value at line 1 column 1";
+
+/// The day in UTC on which a certificate ends or begins to be valid, in rustls's words. It is the
+/// one thing that is taken out of a cause, and nothing but a number.
+fn boundary(cause: &str) -> Option<jiff::civil::Date> {
+    let (_, rest) = ["is not valid after ", "is not valid before "]
+        .iter()
+        .find_map(|words| cause.split_once(words))?;
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let second = rest.get(..digits)?.parse().ok()?;
+    Some(Timestamp::from_second(second).ok()?.to_zoned(TimeZone::UTC).date())
 }
 
 type Said = (&'static str, &'static str);
@@ -258,7 +298,7 @@ const EXPIRED: Said = (
     "renew the certificate at the collector, or to correct the clock of this machine",
 );
 const TOO_EARLY: Said = (
-    "its certificate is not valid yet",
+    "its certificate becomes valid only later",
     "correct the clock of this machine, or of the one that made the certificate",
 );
 
@@ -368,6 +408,45 @@ mod tests {
         }
         check("odd", ClientError::Unreachable, "Try again in a few seconds");
         check("odd", ClientError::Untrusted, "MAINTENANT_CLIENT_CERT");
+    }
+
+    #[test]
+    fn the_day_of_a_certificate_is_told_and_nothing_else_of_the_cause() {
+        let check = |cause: &str, part: &str| {
+            let cause = format!("invalid peer certificate: {cause}");
+            let text = explain("prod", &ClientError::Untrusted(cause));
+            assert!(text.contains(part) && !text.contains("CANARY"), "{text}");
+        };
+        let expired = "certificate expired: verification time 1732189395 (UNIX), but certificate \
+                       is not valid after";
+        check(&format!("{expired} 1577836800 (1 seconds ago)"), "has expired (on 2020-01-01). ");
+        check(&format!("{expired} CANARY"), "has expired. ");
+        check(&format!("{expired} 99999999999999999999"), "has expired. ");
+        let early = "certificate not valid yet: verification time 1 (UNIX), but certificate is \
+                     not valid before 3976214400 (1 seconds in future)";
+        check(early, "only later (on 2096-01-01). ");
+    }
+
+    #[test]
+    fn who_is_no_maintenant_or_does_not_let_us_is_told_apart() {
+        let refused = |status, code: &str, message: &str| ClientError::Refused {
+            status,
+            code: code.to_owned(),
+            message: message.to_owned(),
+        };
+        let check = |error: &ClientError, part: &str| {
+            let text = explain("prod", error);
+            assert!(text.contains(part) && text.len() < 390, "{text}");
+        };
+        check(&refused(403, "", ""), "MAINTENANT_API_TOKEN to a token that may");
+        check(&refused(403, "PRO_REQUIRED", "pro"), "`PRO_REQUIRED`: `pro`");
+        check(&refused(403, "HOST_NOT_ALLOWED", "set X"), "`set X`");
+        check(&refused(302, "", ""), "login page");
+        let page = serde_json::from_str::<u8>("<html>").unwrap_err().to_string();
+        check(&ClientError::Unreadable(page), "is no maintenant");
+        check(&ClientError::Unreadable("missing field `x`".to_owned()), "cannot read");
+        check(&ClientError::RouteMissing, "does not point at a collector");
+        check(&ClientError::Timeout, "the collector's log");
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod budget;
 pub mod caller;
 pub mod calls;
 pub mod check;
+pub mod client_config;
 pub mod collector;
 pub mod collectors;
 pub mod completions;
@@ -119,7 +120,7 @@ pub async fn run(
         ended.cancel();
         result
     };
-    let follow = async {
+    let reloads = async {
         loop {
             hangups.next().await;
             let reloaded = reload().map_err(anyhow::Error::from).and_then(|config| {
@@ -134,6 +135,7 @@ pub async fn run(
             calls.reloaded(&reloaded);
         }
     };
+    let follow = async { tokio::join!(check::look_once(&collectors), reloads).1 };
     let beside = async {
         tokio::select! {
             () = work.run(ended.clone()) => {}

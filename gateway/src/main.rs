@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use maintenant_gateway::check;
 use maintenant_gateway::config::{Args, Command};
+use maintenant_gateway::{check, client_config};
 use maintenant_serve::process::{self, install_crypto};
 use tokio::runtime::Builder;
 
@@ -12,6 +12,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    if let Some(Command::ClientConfig(options)) = &args.command {
+        return client_config::run(options, &args.given_to_clients()?);
+    }
     let (config, logging) = args.check()?;
     logging.init();
     install_crypto();
@@ -23,7 +26,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         Some(Command::Check { token, json }) => {
             runtime.block_on(check::run(config, token.as_deref(), *json))
         }
-        None => runtime
+        None | Some(Command::ClientConfig(_)) => runtime
             .block_on(maintenant_gateway::run(config, || args.check().map(|(config, _)| config))),
     };
     // A thread may still be reading stdin.

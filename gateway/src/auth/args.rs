@@ -102,6 +102,11 @@ pub struct AuthArgs {
 }
 
 impl AuthArgs {
+    /// A static token was given, or its file.
+    pub(crate) fn has_token(&self) -> bool {
+        self.mcp_token.is_some() || self.mcp_token_file.is_some()
+    }
+
     /// Reads the settings. `resource` is the URL of `/mcp`, the audience where none is named.
     pub fn settings(&self, resource: &str, faults: &mut Faults) -> AuthSettings {
         let default = AuthSettings::default();

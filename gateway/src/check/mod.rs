@@ -5,6 +5,7 @@
 //! part says is foreign text made safe or a sentence of ours; secrets are in neither.
 
 mod routes;
+mod start;
 
 use std::fmt::{self, Display};
 use std::io::{Read, Write};
@@ -31,6 +32,8 @@ use crate::collectors::Collectors;
 use crate::config::{Config, McpSettings, Target};
 use crate::error::{explain, how_to_extend};
 use crate::untrusted::{message, name, quoted};
+
+pub use start::look_once;
 
 /// How long keys of issuers are waited for.
 const WITHIN: Duration = Duration::from_secs(15);
@@ -184,23 +187,28 @@ async fn look_at(collector: &Collector, has_token: bool, part: &mut Part) {
 }
 
 fn see_runtime(runtime: &RuntimeStatus, part: &mut Part) {
-    let engine = name(&runtime.runtime);
-    match (runtime.runtime.as_str(), runtime.connected) {
-        ("none", _) => part.works("runtime", "watching containers is switched off"),
-        (_, true) => part.works("runtime", format!("connected to {engine}")),
-        (_, false) => {
-            let why = runtime
-                .error
-                .as_deref()
-                .map_or_else(|| "see the collector's log".to_owned(), |error| message(error, 300));
-            part.fails("runtime", format!("the collector is not connected to {engine}: {why}"));
+    match engine_fault(runtime) {
+        Some(fault) => part.fails("runtime", fault),
+        None if runtime.runtime == "none" => {
+            part.works("runtime", "watching containers is switched off");
         }
+        None => part.works("runtime", format!("connected to {}", name(&runtime.runtime))),
     }
     for limit in &runtime.degraded {
         let (feature, call) = (name(&limit.feature), name(&limit.call));
         let why = message(&limit.error, 200);
         part.warns("runtime", format!("{feature}: the engine refuses {call}: {why}"));
     }
+}
+
+/// Why the collector knows nothing of containers, in its words.
+fn engine_fault(runtime: &RuntimeStatus) -> Option<String> {
+    if runtime.connected || runtime.runtime == "none" {
+        return None;
+    }
+    let why = runtime.error.as_deref();
+    let why = why.map_or_else(|| "see the collector's log".to_owned(), |why| message(why, 400));
+    Some(format!("the collector is not connected to {}: {why}", name(&runtime.runtime)))
 }
 
 /// Waits until there are keys or an error for every issuer.

@@ -34,6 +34,18 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// The same without what the other side said, for readers who are not known.
+    pub(crate) fn without_words(&self) -> Self {
+        let none = String::new;
+        match self {
+            Self::Refused { status, .. } => {
+                Self::Refused { status: *status, code: none(), message: none() }
+            }
+            Self::NotFound { .. } => Self::NotFound { code: none(), message: none() },
+            other => other.clone(),
+        }
+    }
+
     /// maintenant 1.2 refuses `/logs` always in this way. Our collector does so only while Docker
     /// is away, and then refuses the stream as well.
     pub(super) fn may_have_a_stream(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Which collectors to ask, how to reach them, and how much to ask them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use maintenant_serve::settings::{Faults, Secret, duration, list};
@@ -95,6 +95,15 @@ impl LoadArgs {
 }
 
 impl UpstreamArgs {
+    /// The files, as they were given.
+    pub(crate) fn files(&self) -> [(&'static str, Option<&Path>); 3] {
+        [
+            ("MAINTENANT_CA_CERT", self.ca_cert.as_deref()),
+            ("MAINTENANT_CLIENT_CERT", self.client_cert.as_deref()),
+            ("MAINTENANT_CLIENT_KEY", self.client_key.as_deref()),
+        ]
+    }
+
     /// The collectors of `url`, asked with `token`.
     pub fn check(
         &self,
@@ -141,7 +150,8 @@ impl UpstreamArgs {
     }
 }
 
-fn targets(text: &str) -> Result<Vec<(String, Target)>, String> {
+/// The collectors of a `MAINTENANT_URL`.
+pub(crate) fn targets(text: &str) -> Result<Vec<(String, Target)>, String> {
     let entries = list(text);
     let several = entries.len() > 1;
     let mut targets: Vec<(String, Target)> = Vec::new();

@@ -109,7 +109,8 @@ async fn look(collectors: &Collectors, admission: &Admission) -> Readiness {
         .0
         .iter()
         .filter_map(|(collector, answer)| {
-            let error = error_of_source(&collector.name, answer.as_ref().err()?);
+            let error = answer.as_ref().err()?.without_words();
+            let error = error_of_source(&collector.name, &error);
             Some(Failing { name: collector.name.clone(), error })
         })
         .collect();

@@ -23,6 +23,8 @@ use crate::untrusted::{self, name};
 
 /// Bytes that the refused calls of one collector may take.
 const LIMITATIONS: usize = 1500;
+/// Characters of a collector's reason; ours name what to do at their end.
+const WORDS: usize = 300;
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -158,7 +160,7 @@ impl Examined {
         let failed = self.runtime.as_ref().err().or(self.containers.as_ref().err());
         failed.map(|error| error_of_source(name, error)).or_else(|| {
             let runtime = self.runtime.as_ref().ok()?;
-            runtime.error.as_deref().map(|error| untrusted::message(error, 200))
+            runtime.error.as_deref().map(|error| untrusted::message(error, WORDS))
         })
     }
 }
@@ -235,7 +237,7 @@ fn shape(
         since: runtime.and_then(|runtime| runtime.since).map(show),
         error: runtime
             .and_then(|runtime| runtime.error.as_deref())
-            .map(|error| untrusted::message(error, 300)),
+            .map(|error| untrusted::message(error, WORDS)),
         hint,
         degraded: runtime.filter(|_| !several).map(limitations).unwrap_or_default(),
         containers,

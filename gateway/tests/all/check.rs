@@ -98,7 +98,8 @@ async fn what_is_no_maintenant_is_told() {
         fails(&["--url", &fake.url], "maintenant", part).await;
     };
     check((404, json!("nothing here")), "does not point at a collector").await;
-    check((200, json!("<html>\u{1b}[2J")), "cannot read").await;
+    check((200, json!("<html>\u{1b}[2J")), "sends no JSON").await;
+    check((200, json!([1])), "cannot read").await;
     check(error(500, "X\u{1b}[31m", "broken"), "status 500").await;
 }
 
@@ -150,7 +151,7 @@ async fn the_engine_the_edition_and_unreadable_routes_are_told() {
 }
 
 /// A collector with a certificate of its own making, and the files of that certificate.
-async fn over_tls(folder: &Path, name: &str, last_year: i32, client_ca: bool) -> Tlsed {
+pub(crate) async fn over_tls(folder: &Path, name: &str, last_year: i32, client_ca: bool) -> Tlsed {
     install_crypto();
     let mut made = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
     made.not_after = rcgen::date_time_ymd(last_year, 1, 1);
@@ -169,9 +170,9 @@ async fn over_tls(folder: &Path, name: &str, last_year: i32, client_ca: bool) ->
     Tlsed { address, certificate: certificate.display().to_string(), _task: task }
 }
 
-struct Tlsed {
-    address: String,
-    certificate: String,
+pub(crate) struct Tlsed {
+    pub(crate) address: String,
+    pub(crate) certificate: String,
     _task: JoinSet<()>,
 }
 

@@ -15,6 +15,7 @@ mod beyond;
 mod cache;
 mod calls;
 mod check;
+mod failures;
 mod fake;
 mod faults;
 mod fleet;

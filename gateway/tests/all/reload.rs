@@ -15,11 +15,11 @@ use tokio::task::JoinSet;
 use crate::fake::{Fake, contract};
 
 /// A running gateway; killed when dropped.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     log: mpsc::UnboundedReceiver<String>,
-    address: String,
-    client: reqwest::Client,
+    pub(crate) address: String,
+    pub(crate) client: reqwest::Client,
 }
 
 impl Drop for Process {
@@ -31,8 +31,13 @@ impl Drop for Process {
 
 impl Process {
     async fn start(upstream: &str, settings: &[String]) -> Self {
+        let upstream = ["--url".to_owned(), upstream.to_owned()];
+        Self::start_with(&[upstream.as_slice(), settings].concat()).await
+    }
+
+    pub(crate) async fn start_with(settings: &[String]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_maintenant-gateway"))
-            .args(["--mcp", "--addr=127.0.0.1:0", "--log-format=json", "--url", upstream])
+            .args(["--mcp", "--addr=127.0.0.1:0", "--log-format=json"])
             .args(settings)
             .env_clear()
             .stderr(Stdio::piped())
@@ -53,7 +58,7 @@ impl Process {
     }
 
     /// The next line of the log with this part.
-    async fn logged(&mut self, part: &str) -> Value {
+    pub(crate) async fn logged(&mut self, part: &str) -> Value {
         loop {
             let line = self.log.recv().await.unwrap_or_else(|| panic!("ended before {part}"));
             if line.contains(part) {
