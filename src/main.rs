@@ -7,14 +7,13 @@
 #[cfg(test)]
 mod documentation;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use axum::Extension;
 use clap::Parser;
 use maintenant_collector::app::{Collector, bind, own_address};
-use maintenant_collector::backup;
 use maintenant_collector::config::{self, CollectorArgs, Config, local_socket};
 use maintenant_collector::heartbeats::pings::is_ping;
 use maintenant_collector::store::{Lock, LockError};
@@ -70,8 +69,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    if let Some(Command::Collector(config::Command::Backup { file })) = &args.command {
-        return backup(Path::new(&args.collector.db), file);
+    if let Some(Command::Collector(command)) = &args.command {
+        return command.run(&args.listen, &args.collector, &args.log, "127.0.0.1:8080");
     }
     let (config, mcp, logging) = args.check()?;
     if let Some(Command::ClientConfig(options)) = &args.command {

@@ -50,6 +50,17 @@ pub struct Args {
 pub enum Command {
     /// Write a consistent copy of the database to FILE while a collector may be running
     Backup { file: PathBuf },
+    /// Ask the server that runs with these settings whether it lives: exit code 0, else 1
+    Healthcheck {
+        /// What to ask for; it must be answered with 200
+        #[arg(long, default_value = "/api/v1/health")]
+        path: String,
+    },
+    /// Make a random token in FILE, readable by its owner alone, unless there is one
+    Token { file: PathBuf },
+    /// Pass on from MAINTENANT_ADDR to the unix socket of DOCKER_HOST what the collector asks of the
+    /// engine, and nothing else
+    SocketProxy,
 }
 
 /// What only the collector needs; also part of the standalone program.

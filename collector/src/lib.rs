@@ -7,6 +7,7 @@
 pub mod alerts;
 pub mod app;
 pub mod certificates;
+pub mod commands;
 pub mod config;
 pub mod containers;
 pub mod docker;
@@ -25,6 +26,7 @@ pub mod runtime;
 pub mod runtime_rules;
 pub mod signals;
 mod socket;
+pub mod socket_proxy;
 pub mod spine;
 pub mod status;
 pub mod store;
@@ -32,5 +34,3 @@ pub mod tasks;
 pub mod updates;
 pub mod uptime;
 pub mod wording;
-
-pub use store::backup::backup;

@@ -1,10 +1,9 @@
 //! `maintenant-collector`: watches Docker, stores what it sees, serves the REST API.
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use maintenant_collector::config::{Args, Command};
-use maintenant_collector::{app, backup};
+use maintenant_collector::app;
+use maintenant_collector::config::Args;
 use maintenant_serve::clock;
 use maintenant_serve::process::{self, install_crypto};
 
@@ -13,8 +12,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    if let Some(Command::Backup { file }) = &args.command {
-        return backup(Path::new(&args.collector.db), file);
+    if let Some(command) = &args.command {
+        return command.run(&args.listen, &args.collector, &args.log, "127.0.0.1:8081");
     }
     let (config, logging) = args.check()?;
     logging.init();

@@ -6,6 +6,7 @@ use clap::Parser;
 use maintenant_serve::args::{Listen, ListenArgs, LogArgs, Logging, TokenArgs};
 use maintenant_serve::clients::IpNet;
 use maintenant_serve::guard::{AllowedHosts, without_port};
+use maintenant_serve::health;
 use maintenant_serve::listener::ConnectionLimits;
 use maintenant_serve::settings::{Address, Faults, SettingsError, boolean, is_loopback, list};
 use maintenant_serve::tls::TlsFiles;
@@ -66,6 +67,8 @@ pub enum Command {
     /// Over HTTP where --url ends in /mcp or MAINTENANT_MCP=true; else, or with --mcp-stdio, as a
     /// program that the client starts.
     ClientConfig(client_config::Options),
+    /// Ask the gateway that runs with these settings whether it lives: exit code 0, else 1
+    Healthcheck,
 }
 
 /// Settings of the MCP side, shared with the program that runs collector and gateway in one.
@@ -154,6 +157,14 @@ impl Args {
             has_mcp_token: self.mcp.auth.has_token(),
             program: std::env::current_exe().ok(),
         })
+    }
+
+    /// Asks the gateway that listens with these settings.
+    pub fn healthcheck(&self) -> anyhow::Result<()> {
+        let mut faults = Faults::default();
+        let listen = self.listen.check(DEFAULT_ADDRESS, &mut faults);
+        faults.finish()?;
+        health::probe(&listen, "/healthz")
     }
 
     /// Reads the settings, or reports everything that is wrong with them.

@@ -12,12 +12,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
+    install_crypto();
+    if let Some(Command::Healthcheck) = args.command {
+        return args.healthcheck();
+    }
     if let Some(Command::ClientConfig(options)) = &args.command {
         return client_config::run(options, &args.given_to_clients()?);
     }
     let (config, logging) = args.check()?;
     logging.init();
-    install_crypto();
     // One client on stdin needs no second thread, and starts sooner without.
     let mut runtime =
         if config.mcp.http { Builder::new_multi_thread() } else { Builder::new_current_thread() };
@@ -26,7 +29,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         Some(Command::Check { token, json }) => {
             runtime.block_on(check::run(config, token.as_deref(), *json))
         }
-        None | Some(Command::ClientConfig(_)) => runtime
+        _ => runtime
             .block_on(maintenant_gateway::run(config, || args.check().map(|(config, _)| config))),
     };
     // A thread may still be reading stdin.

@@ -7,6 +7,7 @@ pub mod args;
 pub mod clients;
 pub mod clock;
 pub mod guard;
+pub mod health;
 pub mod listener;
 pub mod logging;
 mod places;

@@ -1,7 +1,14 @@
 //! The bearer token of `/api/v1`.
 
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use anyhow::Context;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
@@ -34,6 +41,36 @@ pub fn check(headers: &HeaderMap, expected: &Secret) -> Verdict {
     if equal && scheme.eq_ignore_ascii_case("bearer") { Verdict::Accepted } else { Verdict::Wrong }
 }
 
+/// Makes `file` with a random token of 256 bits in hexadecimal digits, readable by its owner alone,
+/// and leaves it as it is where it exists. Returns whether it was made. It is whole or absent,
+/// whenever this process ends.
+pub fn make(file: &Path) -> anyhow::Result<bool> {
+    if file.try_exists().with_context(|| format!("cannot look at {}", file.display()))? {
+        return Ok(false);
+    }
+    let (mut upper, mut lower) = ([0; 16], [0; 16]);
+    rand::fill(&mut upper)
+        .and_then(|()| rand::fill(&mut lower))
+        .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
+    let text = format!("{:032x}{:032x}", u128::from_ne_bytes(upper), u128::from_ne_bytes(lower));
+    let draft = file.with_extension(format!("{}.new", std::process::id()));
+    let write = || {
+        let mut options = OpenOptions::new();
+        let mut to = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        writeln!(to, "{text}")?;
+        to.sync_all()?;
+        // Unlike a renaming this never replaces a file.
+        std::fs::hard_link(&draft, file)
+    };
+    let made = write();
+    let _ = std::fs::remove_file(&draft);
+    match made {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("cannot make {}", file.display())),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +92,22 @@ mod tests {
         for value in wrong {
             assert_eq!(verdict(&[value]), Verdict::Wrong, "{value}");
         }
+    }
+
+    #[test]
+    fn a_token_is_made_once_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        assert!(make(&file).unwrap());
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert_eq!(text.trim_end().len(), 64, "{text}");
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!make(&file).unwrap());
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+        let error = make(&folder.path().join("no/folder")).unwrap_err().to_string();
+        assert!(error.contains("no/folder"), "{error}");
     }
 
     #[test]
