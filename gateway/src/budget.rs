@@ -4,6 +4,7 @@
 //! target and a cap. What does not fit is left out from the end that matters least, and the tool
 //! says so in a field of its answer.
 
+use jiff::Timestamp;
 use maintenant_serve::clock;
 use rmcp::handler::server::tool::IntoCallToolResult;
 use rmcp::model::{
@@ -11,6 +12,7 @@ use rmcp::model::{
     ReadResourceResponse, ResourceContents,
 };
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::as_of;
 use crate::time::show;
@@ -39,13 +41,8 @@ impl<T: Serialize> IntoCallToolResult for Json<T> {
         let unserializable = |error| ErrorData::internal_error(format!("answer: {error}"), None);
         let mut text = serde_json::to_string(&self.0).map_err(unserializable)?;
         let mut value = serde_json::to_value(&self.0).map_err(unserializable)?;
-        if let (Some(moment), Some(fields)) = (as_of::moment(clock::now()), value.as_object_mut())
-            && text.pop() == Some('}')
-        {
-            let moment = show(moment);
-            let comma = if fields.is_empty() { "" } else { "," };
-            text = format!(r#"{text}{comma}"as_of":"{moment}"}}"#);
-            fields.insert("as_of".to_owned(), moment.into());
+        if let Some(moment) = as_of::moment(clock::now()) {
+            date(&mut text, &mut value, moment);
         }
         if text.len() > CAP {
             return Ok(too_large());
@@ -53,6 +50,18 @@ impl<T: Serialize> IntoCallToolResult for Json<T> {
         let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
         result.structured_content = Some(value);
         Ok(result.into())
+    }
+}
+
+/// Says in both forms of an answer from when it is.
+pub(crate) fn date(text: &mut String, value: &mut Value, moment: Timestamp) {
+    if let Some(fields) = value.as_object_mut()
+        && text.pop() == Some('}')
+    {
+        let moment = show(moment);
+        let comma = if fields.is_empty() { "" } else { "," };
+        *text = format!(r#"{text}{comma}"as_of":"{moment}"}}"#);
+        fields.insert("as_of".to_owned(), moment.into());
     }
 }
 

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
-use crate::collector::{ClientError, Collector};
+use crate::collector::{ClientError, Collector, TlsFiles};
 use crate::config::CollectorSettings;
 use crate::error::{ToolError, explain, nearest};
 use crate::tools::counted;
@@ -106,10 +106,10 @@ impl Collectors {
         )))
     }
 
-    /// The token of all calls from now on.
-    pub fn set_token(&self, token: Option<&Secret>) {
+    /// Token, trust and identity of all calls from now on.
+    pub fn set_credentials(&self, token: Option<&Secret>, files: &TlsFiles) {
         for collector in &*self.0 {
-            collector.set_token(token.cloned());
+            collector.set_credentials(token.cloned(), files.clone());
         }
     }
 
@@ -165,7 +165,20 @@ pub fn fewest<S>(mut sources: Vec<S>, is_well: impl Fn(&S) -> bool) -> (Vec<S>, 
     let rest = sources.split_off(NAMED);
     let failing = rest.iter().filter(|source| !is_well(source)).count();
     let rest = counted(rest.len(), "collector");
-    (sources, Some(format!("{rest} not listed in sources, {failing} of them in trouble.")))
+    (sources, Some(format!("{rest}{NOT_LISTED}{failing}{IN_TROUBLE}")))
+}
+
+const NOT_LISTED: &str = " not listed in sources, ";
+const IN_TROUBLE: &str = " of them in trouble.";
+
+/// How many of the sources that are not listed are in trouble, read from the sentence of [`fewest`]
+/// in a hint: an answer has no other place for it.
+pub fn unlisted_in_trouble(hint: &str) -> usize {
+    let told = |hint: &str| {
+        let (_, rest) = hint.split_once(NOT_LISTED)?;
+        rest.split_once(IN_TROUBLE)?.0.parse().ok()
+    };
+    told(hint).unwrap_or_default()
 }
 
 /// Names in a sentence; many are counted.
@@ -267,6 +280,8 @@ mod tests {
             rest.as_deref(),
             Some("30 collectors not listed in sources, 29 of them in trouble.")
         );
+        let hint = format!("Something else. {} And more.", rest.unwrap());
+        assert_eq!((unlisted_in_trouble(&hint), unlisted_in_trouble("Something else.")), (29, 0));
         let none = ask(fleet(40), |_| async { Err::<(), _>(ClientError::Timeout) }).await;
         let error = none.successes().unwrap_err().to_string();
         assert!(error.ends_with("30 more failed.") && error.len() < 2500, "{error}");

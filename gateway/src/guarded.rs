@@ -19,8 +19,9 @@ use rmcp::model::{
     GetPromptRequestParams, GetPromptResponse, Implementation, InitializeRequestParams,
     InitializeResult, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
     ListToolsResult, MetaObject, PaginatedRequestParams, ProtocolVersion,
-    ReadResourceRequestParams, ReadResourceResponse, ServerConfig, SetLevelRequestParams,
-    SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
+    ReadResourceRequestParams, ReadResourceResponse, ResultType, ServerConfig,
+    SetLevelRequestParams, SubscribeRequestParams, SubscriptionFilter, Tool,
+    UnsubscribeRequestParams,
 };
 use rmcp::service::{RequestContext, SubscriptionContext};
 use rmcp::{RoleServer, ServerHandler};
@@ -68,18 +69,70 @@ async fn watch<T>(cancelled: CancellationToken, work: impl Future<Output = T>) -
     }
 }
 
+/// How the work on an answer ended.
+type Worked<T> = Ending<Result<T, ErrorData>>;
+
+/// What [`Signed`] is about.
+type Fields<'a> = (&'a mut Option<ResultType>, &'a mut Option<MetaObject>);
+
+/// An answer with fields of which clients before 2026-07-28 know nothing.
+trait Signed {
+    fn fields(&mut self) -> Option<Fields<'_>>;
+
+    /// Puts the server's name into it, for clients that have had no `initialize` answer to learn it
+    /// from; for others takes out what rmcp would take out when it sends it.
+    fn sign(&mut self, signature: Option<Value>) {
+        let Some((kind, meta)) = self.fields() else { return };
+        if signature.is_none() {
+            kind.take_if(|kind| kind.is_complete());
+        }
+        sign(meta, signature);
+    }
+}
+
+impl Signed for CallToolResponse {
+    fn fields(&mut self) -> Option<Fields<'_>> {
+        let Self::Complete(result) = self else { return None };
+        Some((&mut result.result_type, &mut result.meta))
+    }
+}
+
+impl Signed for GetPromptResponse {
+    fn fields(&mut self) -> Option<Fields<'_>> {
+        let Self::Complete(result) = self else { return None };
+        Some((&mut result.result_type, &mut result.meta))
+    }
+}
+
+impl Signed for ReadResourceResponse {
+    fn fields(&mut self) -> Option<Fields<'_>> {
+        let Self::Complete(result) = self else { return None };
+        Some((&mut result.result_type, &mut result.meta))
+    }
+}
+
+impl Signed for CompleteResult {
+    fn fields(&mut self) -> Option<Fields<'_>> {
+        Some((&mut self.result_type, &mut self.meta))
+    }
+}
+
 impl<T: Bounded> Ending<Result<T, ErrorData>> {
     fn outcome(&self) -> Outcome {
         match self {
             Self::Done(Ok(answer)) if answer.is_error() => Outcome::Error,
             Self::Done(Ok(_)) => Outcome::Ok,
-            Self::Done(Err(error)) if error.code == ErrorCode::INTERNAL_ERROR => Outcome::Error,
-            Self::Done(Err(_)) | Self::Refused(_) => Outcome::Refused,
+            Self::Done(Err(error)) => outcome_of(error),
+            Self::Refused(_) => Outcome::Refused,
             Self::Panicked => Outcome::Panicked,
             Self::TimedOut => Outcome::TimedOut,
             Self::Cancelled => Outcome::Cancelled,
         }
     }
+}
+
+fn outcome_of(error: &ErrorData) -> Outcome {
+    if error.code == ErrorCode::INTERNAL_ERROR { Outcome::Error } else { Outcome::Refused }
 }
 
 /// The protocol error for work that did not end by itself.
@@ -132,13 +185,16 @@ impl<H: ServerHandler> Guarded<H> {
             .flatten()
     }
 
-    /// Work that is limited, written down and counted, with an answer that is never too large.
-    async fn counted<T: Bounded>(
+    /// Work that is limited, written down and counted, with an answer that is never too large and
+    /// says in its own way (`told`) how the work ended.
+    async fn counted<T: Bounded + Signed>(
         &self,
         asked: Asked<'_>,
         context: RequestContext<RoleServer>,
+        told: fn(Worked<T>) -> Result<T, ErrorData>,
         work: impl AsyncFnOnce(RequestContext<RoleServer>) -> Result<T, ErrorData>,
-    ) -> Ending<Result<T, ErrorData>> {
+    ) -> (Outcome, Result<T, ErrorData>) {
+        let signature = self.signature(&context);
         let mut call = self.calls.begin(&asked, &context);
         let ct = context.ct.clone();
         let ending = match call.admitted(&context) {
@@ -157,14 +213,19 @@ impl<H: ServerHandler> Guarded<H> {
             Ending::Done(Ok(answer)) => Ending::Done(answer.bounded()),
             other => other,
         };
-        let bytes = match &ending {
-            Ending::Done(Ok(answer)) => answer.bytes(),
-            Ending::Done(Err(error)) => budget::size(error),
-            Ending::Refused(sentence) => sentence.len(),
-            Ending::Panicked | Ending::TimedOut | Ending::Cancelled => 0,
+        let outcome = ending.outcome();
+        let mut answer = told(ending);
+        if let Ok(answer) = &mut answer {
+            answer.sign(signature);
+        }
+        let bytes = match &answer {
+            // Nobody waits for it.
+            _ if outcome == Outcome::Cancelled => 0,
+            Ok(answer) => answer.bytes(),
+            Err(error) => budget::size(error),
         };
-        call.end(ending.outcome(), bytes);
-        ending
+        call.end(outcome, bytes);
+        (outcome, answer)
     }
 }
 
@@ -236,8 +297,19 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
 
     /// The one request without a time limit; the handler ends it.
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
-        let listening = AssertUnwindSafe(self.handler.listen(context)).catch_unwind();
-        answer(listening.await.map_or(Ending::Panicked, Ending::Done))
+        let uris = context.accepted().resource_subscriptions.as_deref().unwrap_or_default();
+        let listening = match self.calls.listen(uris, context.request_context()) {
+            Ok(listening) => listening,
+            Err(sentence) => return answer(Ending::Refused(sentence)),
+        };
+        let work = AssertUnwindSafe(self.handler.listen(context)).catch_unwind();
+        let result = work.await;
+        listening.end(match &result {
+            Ok(Ok(())) => Outcome::Ok,
+            Ok(Err(error)) => outcome_of(error),
+            Err(_) => Outcome::Panicked,
+        });
+        answer(result.map_or(Ending::Panicked, Ending::Done))
     }
 
     async fn discover(
@@ -254,7 +326,6 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
     ) -> Result<CallToolResponse, ErrorData> {
         let name = request.name.clone();
         let started = Instant::now();
-        let signature = self.signature(&context);
         let tool = self.handler.get_tool(&name);
         let hints = tool.as_ref().map(|tool| tool.annotations.as_ref());
         let reads = hints.map(|hints| hints.and_then(|hints| hints.read_only_hint) == Some(true));
@@ -267,15 +338,11 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
             arguments: arguments.as_ref(),
         };
         let work = async |context| self.handler.call_tool(request, context).await;
-        let ending = self.counted(asked, context, work).await;
+        let (outcome, response) = self.counted(asked, context, tool_answer, work).await;
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let outcome = ending.outcome().word();
+        let outcome = outcome.word();
         tracing::info!(tool = foreign(&name), milliseconds, outcome, "tool call");
-        let mut response = tool_answer(ending)?;
-        if let CallToolResponse::Complete(result) = &mut response {
-            sign(&mut result.meta, signature);
-        }
-        Ok(response)
+        response
     }
 
     async fn list_tools(
@@ -309,17 +376,10 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         request: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        let signature = self.signature(&context);
         let (name, arguments) = (request.name.clone(), request.arguments.clone());
         let asked = Asked { arguments: arguments.as_ref(), ..Asked::of("prompts/get", &name) };
         let work = async |context| self.handler.get_prompt(request, context).await;
-        let ending = self.counted(asked, context, work).await;
-        answer(ending).map(|mut response| {
-            if let GetPromptResponse::Complete(result) = &mut response {
-                sign(&mut result.meta, signature);
-            }
-            response
-        })
+        self.counted(asked, context, answer, work).await.1
     }
 
     async fn list_resources(
@@ -354,17 +414,10 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let signature = self.signature(&context);
         let uri = request.uri.clone();
         let asked = Asked::of("resources/read", &uri);
         let work = async |context| self.handler.read_resource(request, context).await;
-        let ending = self.counted(asked, context, work).await;
-        answer(ending).map(|mut response| {
-            if let ReadResourceResponse::Complete(result) = &mut response {
-                sign(&mut result.meta, signature);
-            }
-            response
-        })
+        self.counted(asked, context, answer, work).await.1
     }
 
     async fn complete(
@@ -372,15 +425,10 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
         request: CompleteRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CompleteResult, ErrorData> {
-        let signature = self.signature(&context);
         let name = request.argument.name.clone();
         let asked = Asked::of("completion/complete", &name);
         let work = async |context| self.handler.complete(request, context).await;
-        let ending = self.counted(asked, context, work).await;
-        answer(ending).map(|mut result| {
-            sign(&mut result.meta, signature);
-            result
-        })
+        self.counted(asked, context, answer, work).await.1
     }
 
     async fn set_level(

@@ -28,6 +28,7 @@ pub mod event_stream;
 pub mod guarded;
 pub mod http;
 pub mod jsonrpc;
+mod kept;
 pub mod listed;
 pub mod log_stream;
 pub mod progress;
@@ -50,6 +51,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::{Extension, Router};
 use calls::Calls;
+use collector::TlsFiles;
 pub use collectors::Collectors;
 use config::{CollectorSettings, Config};
 use maintenant_serve::guard::{BodyLimits, error, guarded};
@@ -124,11 +126,12 @@ pub async fn run(
         loop {
             hangups.next().await;
             let reloaded = reload().map_err(anyhow::Error::from).and_then(|config| {
+                let files = TlsFiles::read(&config.collectors)?;
                 tls.as_ref().map_or(Ok(()), |tls| tls.reload())?;
                 let Config { mcp, collectors: CollectorSettings { token, .. }, .. } = config;
                 admission.replace(&mcp.auth)?;
                 // From here on nothing fails.
-                collectors.set_token(token.as_ref());
+                collectors.set_credentials(token.as_ref(), &files);
                 gateway.choose(mcp.calls.tools);
                 Ok(())
             });

@@ -24,6 +24,7 @@ use crate::calls::choice::ToolChoice;
 use crate::collectors::Collectors;
 use crate::error::unknown_one_of;
 use crate::guarded::{Guarded, is_modern};
+use crate::kept::{self, Kept};
 use crate::progress::Progress;
 use crate::subscriptions::{self, Subscriptions};
 use crate::{as_of, completions, prompts, resources, schema};
@@ -72,6 +73,7 @@ struct Inner {
     /// Which tools are offered at present.
     choice: watch::Sender<ToolChoice>,
     calls: Calls,
+    kept: Kept,
 }
 
 /// Names of all tools there are, sorted.
@@ -112,7 +114,16 @@ impl Gateway {
         let tools = router.list_all();
         let subscriptions = Subscriptions::new(collectors.clone());
         let choice = watch::Sender::new(choice);
-        Self(Arc::new(Inner { collectors, router, tools, withheld, subscriptions, choice, calls }))
+        Self(Arc::new(Inner {
+            collectors,
+            router,
+            tools,
+            withheld,
+            subscriptions,
+            choice,
+            calls,
+            kept: Kept::default(),
+        }))
     }
 
     /// Offers other tools from now on.
@@ -165,13 +176,24 @@ impl Gateway {
             return Err(ErrorData::invalid_params(fault, None));
         }
         let scope = Scope::of_tool(&request.name);
-        if Caller::of(&context).is_some_and(|caller| !caller.may(scope)) {
+        let caller = Caller::of(&context);
+        if caller.is_some_and(|caller| !caller.may(scope)) {
             // Over HTTP the door has said so already, where it could see what is called.
             let fault = format!("{} takes the scope {}", request.name, scope.as_str());
             return Err(ErrorData::new(ErrorCode(INSUFFICIENT_SCOPE), fault, None));
         }
+        let question = kept::question(&request, caller);
+        if let Some(answer) = question.as_deref().and_then(|question| self.0.kept.find(question)) {
+            return Ok(answer.into());
+        }
         let call = self.0.router.call(ToolCallContext::new(self, request, context));
-        as_of::watched(call).await
+        let (answer, parts) = kept::watched(as_of::watched(call)).await;
+        if let (Some(question), Some(parts)) = (question, parts)
+            && let Ok(CallToolResponse::Complete(result)) = &answer
+        {
+            self.0.kept.keep(question, result, parts, clock::now());
+        }
+        answer
     }
 }
 
@@ -245,7 +267,8 @@ impl ServerHandler for Gateway {
 
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         may_read(context.request_context())?;
-        self.0.subscriptions.serve(context).await
+        self.0.subscriptions.serve(context).await;
+        Ok(())
     }
 
     async fn discover(

@@ -4,7 +4,6 @@
 //! drives along with its own work: the first one makes it, and with the last one it is dropped,
 //! and its connections with it. Nothing has to be started or stopped.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,9 +11,9 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared, join_all};
 use maintenant_serve::clock;
 use rmcp::RoleServer;
-use rmcp::model::{ErrorCode, ErrorData, SubscriptionFilter};
+use rmcp::model::SubscriptionFilter;
 use rmcp::service::{RequestContext, SubscriptionContext, SubscriptionSink};
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -23,14 +22,8 @@ use crate::collectors::Collectors;
 use crate::event_stream::{Changes, POLL, follow};
 use crate::resources;
 
-/// Listeners at once; each holds a connection.
-const LISTENERS: usize = 256;
-/// Of one caller that proved who it is.
-const LISTENERS_OF_A_CALLER: usize = 8;
 /// Between two words on the same resource.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Our own codes lie outside JSON-RPC's reserved range.
-const TOO_MANY: ErrorCode = ErrorCode(4290);
 
 /// When the transport that a request came by ends its streams, which would otherwise never end:
 /// an extension of the request.
@@ -60,38 +53,27 @@ pub fn accepted(requested: &SubscriptionFilter) -> Option<SubscriptionFilter> {
 
 type Feed = Shared<BoxFuture<'static, ()>>;
 type WeakFeed = WeakShared<BoxFuture<'static, ()>>;
-/// Issuer and subject; of the static token neither.
-type Identity = (Option<String>, Option<String>);
 
 /// All listeners of a gateway.
 pub struct Subscriptions {
     collectors: Collectors,
-    listeners: Semaphore,
-    of_callers: Mutex<HashMap<Identity, usize>>,
     feed: Mutex<Option<(WeakFeed, watch::Receiver<Changes>)>>,
 }
 
 impl Subscriptions {
     pub fn new(collectors: Collectors) -> Self {
-        Self {
-            collectors,
-            listeners: Semaphore::new(LISTENERS),
-            of_callers: Mutex::default(),
-            feed: Mutex::default(),
-        }
+        Self { collectors, feed: Mutex::default() }
     }
 
-    /// Tells one listener of changes until it goes, its token ends, or its transport does. The
-    /// error: there are too many.
-    pub async fn serve(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+    /// Tells one listener of changes until it goes, its token ends, or its transport does.
+    pub async fn serve(&self, context: SubscriptionContext) {
         let uris = context.accepted().resource_subscriptions.clone().unwrap_or_default();
         if uris.is_empty() {
             // Nothing would ever be said.
-            return Ok(());
+            return;
         }
         let request = context.request_context();
         let caller = Caller::of(request);
-        let _place = self.place(caller)?;
         let (feed, changes) = self.feed();
         let end = EndOfStreams::of(request);
         tokio::select! {
@@ -101,7 +83,6 @@ impl Subscriptions {
             () = tell(context.sink(), &uris, changes) => {}
             () = feed => {}
         }
-        Ok(())
     }
 
     /// The one stream of events of all listeners, to be driven, and what it counts.
@@ -122,49 +103,6 @@ impl Subscriptions {
         *running = feed.downgrade().map(|feed| (feed, changes.clone()));
         (feed, changes)
     }
-
-    fn place(&self, caller: Option<&Caller>) -> Result<Place<'_>, ErrorData> {
-        let refused = |fault: String| ErrorData::new(TOO_MANY, fault, None);
-        let permit = self.listeners.try_acquire().map_err(|_| {
-            refused(format!("this gateway has {LISTENERS} listeners already; try again later"))
-        })?;
-        let identity = caller.map(identity);
-        if let Some(identity) = &identity {
-            let mut of_callers = lock(&self.of_callers);
-            let count = of_callers.entry(identity.clone()).or_default();
-            if *count >= LISTENERS_OF_A_CALLER {
-                return Err(refused(format!(
-                    "you have {LISTENERS_OF_A_CALLER} subscriptions already; end one of them first"
-                )));
-            }
-            *count = count.saturating_add(1);
-        }
-        Ok(Place { of: self, identity, _permit: permit })
-    }
-}
-
-/// Its place among the listeners.
-struct Place<'a> {
-    of: &'a Subscriptions,
-    identity: Option<Identity>,
-    _permit: SemaphorePermit<'a>,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let Some(identity) = &self.identity else { return };
-        let mut of_callers = lock(&self.of.of_callers);
-        if let Some(count) = of_callers.get_mut(identity) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                of_callers.remove(identity);
-            }
-        }
-    }
-}
-
-fn identity(caller: &Caller) -> Identity {
-    (caller.issuer.clone(), caller.subject.clone().or_else(|| caller.email.clone()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -211,20 +149,7 @@ async fn tell(sink: &SubscriptionSink, uris: &[String], mut changes: watch::Rece
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::caller::AdmittedBy;
     use crate::config::CollectorSettings;
-
-    fn caller(subject: Option<&str>) -> Caller {
-        Caller {
-            admitted_by: AdmittedBy::Token,
-            issuer: Some("https://issuer.example".to_owned()),
-            subject: subject.map(str::to_owned),
-            email: None,
-            client: None,
-            scopes: None,
-            expires_at: None,
-        }
-    }
 
     #[test]
     fn only_what_is_observed_is_accepted() {
@@ -242,29 +167,6 @@ mod tests {
         check(Some(&["monitor://containers/a", "file:///etc/passwd"]), Some(&[]));
         let twice = ["monitor://overview", "monitor://alerts/active", "monitor://overview"];
         check(Some(&twice), Some(&["monitor://alerts/active", "monitor://overview"]));
-    }
-
-    #[test]
-    fn a_caller_has_eight_places_and_all_together_256() {
-        let collectors = Collectors::new(CollectorSettings::default()).unwrap();
-        let subscriptions = Subscriptions::new(collectors);
-        let (one, other) = (caller(Some("one")), caller(Some("other")));
-        let mut places: Vec<_> =
-            (0..8).map(|_| subscriptions.place(Some(&one)).unwrap_or_else(|_| panic!())).collect();
-        let Err(refused) = subscriptions.place(Some(&one)) else { panic!("a ninth") };
-        assert!(refused.message.contains("8 subscriptions"), "{}", refused.message);
-        places.push(subscriptions.place(Some(&other)).unwrap_or_else(|_| panic!()));
-        places.truncate(7);
-        places.push(subscriptions.place(Some(&one)).unwrap_or_else(|_| panic!()));
-        // Who proved nothing cannot be told apart.
-        while let Ok(place) = subscriptions.place(None) {
-            places.push(place);
-        }
-        assert_eq!(places.len(), LISTENERS);
-        assert!(subscriptions.place(Some(&other)).is_err());
-        drop(places);
-        assert!(lock(&subscriptions.of_callers).is_empty());
-        assert_eq!(subscriptions.listeners.available_permits(), LISTENERS);
     }
 
     #[tokio::test]

@@ -15,6 +15,7 @@ use rmcp::RoleServer;
 use rmcp::service::RequestContext;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::limits::{Key, Place};
 use super::{Calls, masked, telemetry};
@@ -94,13 +95,14 @@ impl<'a> Who<'a> {
         Self { caller: extensions.get(), peer: extensions.get().copied(), remote: true }
     }
 
-    fn of_call(context: &'a RequestContext<RoleServer>) -> Self {
+    pub(super) fn of_call(context: &'a RequestContext<RoleServer>) -> Self {
         let none = Self { caller: None, peer: None, remote: false };
         context.extensions.get::<Parts>().map_or(none, |parts| Self::of(&parts.extensions))
     }
 
-    pub(super) fn key(&self) -> Key<'a> {
-        Key::of(self.caller, self.peer)
+    /// For whom its calls count: for itself, and for its OAuth client.
+    pub(super) fn keys(&self) -> (Key<'a>, Option<Key<'a>>) {
+        (Key::of(self.caller, self.peer), Key::of_client(self.caller))
     }
 
     /// The beginning of an audit line.
@@ -152,6 +154,8 @@ pub struct Call {
     line: Option<Map<String, Value>>,
     place: Option<Place>,
     ended: bool,
+    /// Given back after the line was handed over.
+    _running: TaskTrackerToken,
 }
 
 impl Calls {
@@ -164,22 +168,8 @@ impl Calls {
                 .map_or_else(|| asked.method.to_owned(), |name| format!("{} {name}", asked.method));
             telemetry.begin(name, SpanKind::Server, &parent, attributes(asked, context))
         });
-        let line = self.0.audit.is_on().then(|| {
-            let mut line = Who::of_call(context).line(clock::now());
-            let mut add = |key: &str, value: Value| line.insert(key.to_owned(), value);
-            add("call", json!(self.0.number.fetch_add(1, Ordering::Relaxed)));
-            add("id", json!(foreign(&context.id.to_string())));
-            if let Some(client) = context.client_info() {
-                let client = format!("{} {}", foreign(&client.name), foreign(&client.version));
-                add("mcp_client", json!(client));
-            }
-            if let Some(span) = &span {
-                add("trace", json!(telemetry::trace_id(span)));
-            }
-            add("method", json!(asked.method));
-            add("name", json!(masked::name(asked.name)));
-            line
-        });
+        let trace = span.as_ref().map(telemetry::trace_id);
+        let line = self.line(asked.method, asked.name, trace, context);
         self.0.metrics.began();
         Call {
             current: Arc::new(Current { calls: self.clone(), span, sources: Mutex::default() }),
@@ -194,7 +184,34 @@ impl Calls {
             line,
             place: None,
             ended: false,
+            _running: self.0.running.token(),
         }
+    }
+
+    /// The beginning of the audit line of a call, where there is an audit log.
+    pub(super) fn line(
+        &self,
+        method: &str,
+        name: &str,
+        trace: Option<String>,
+        context: &RequestContext<RoleServer>,
+    ) -> Option<Map<String, Value>> {
+        self.0.audit.is_on().then(|| {
+            let mut line = Who::of_call(context).line(clock::now());
+            let mut add = |key: &str, value: Value| line.insert(key.to_owned(), value);
+            add("call", json!(self.0.number.fetch_add(1, Ordering::Relaxed)));
+            add("id", json!(foreign(&context.id.to_string())));
+            if let Some(client) = context.client_info() {
+                let client = format!("{} {}", foreign(&client.name), foreign(&client.version));
+                add("mcp_client", json!(client));
+            }
+            if let Some(trace) = trace {
+                add("trace", json!(trace));
+            }
+            add("method", json!(method));
+            add("name", json!(masked::name(name)));
+            line
+        })
     }
 }
 
@@ -247,7 +264,8 @@ impl Call {
     /// Whether it may run now; the sentence says why not.
     pub(crate) fn admitted(&mut self, context: &RequestContext<RoleServer>) -> Result<(), String> {
         let inner = &self.current.calls.0;
-        match inner.limits.admit(&Who::of_call(context).key(), self.started) {
+        let (caller, client) = Who::of_call(context).keys();
+        match inner.limits.admit(&caller, client.as_ref(), self.started) {
             Ok(place) => self.place = Some(place),
             Err(limited) => {
                 inner.metrics.limited(limited);
@@ -319,8 +337,7 @@ impl Call {
                 line.insert("sources".to_owned(), json!(*sources));
             }
             line.insert("result".to_owned(), json!(word));
-            let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-            line.insert("milliseconds".to_owned(), json!(milliseconds));
+            line.insert("milliseconds".to_owned(), json!(super::milliseconds(duration)));
             line.insert("bytes".to_owned(), json!(bytes));
             inner.audit.line(&line.into());
         }

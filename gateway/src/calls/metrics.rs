@@ -46,6 +46,7 @@ struct Inner {
     durations: Histograms<2>,
     bytes: Counters<2>,
     running: Gauge,
+    listeners: Gauge,
     limited: Counters<1>,
     upstream_calls: Counters<2>,
     upstream_durations: Histograms<1>,
@@ -89,6 +90,7 @@ impl Default for Metrics {
             durations: Family::new_with_constructor(histogram),
             bytes: Family::default(),
             running: Gauge::default(),
+            listeners: Gauge::default(),
             limited: Family::default(),
             upstream_calls: Family::default(),
             upstream_durations: Family::new_with_constructor(histogram),
@@ -110,7 +112,9 @@ impl Default for Metrics {
         r.register("maintenant_mcp_call_duration_seconds", help, m.durations.clone());
         r.register("maintenant_mcp_answer_bytes", "Bytes of their answers", m.bytes.clone());
         r.register("maintenant_mcp_calls_running", "Calls under way", m.running.clone());
-        let help = "Calls refused for being too many, by the limit they met";
+        let help = "Open subscriptions of MCP clients (subscriptions/listen)";
+        r.register("maintenant_mcp_listeners", help, m.listeners.clone());
+        let help = "Calls and listeners refused for being too many, by the limit they met";
         r.register("maintenant_mcp_calls_limited", help, m.limited.clone());
         let help = "REST calls to collectors";
         r.register("maintenant_upstream_calls", help, m.upstream_calls.clone());
@@ -158,6 +162,11 @@ impl Metrics {
         self.0.calls.get_or_create(&[method, tool, ("outcome", outcome.to_owned())]).inc();
         self.0.durations.get_or_create(&by_tool).observe(duration.as_secs_f64());
         self.0.bytes.get_or_create(&by_tool).inc_by(u64::try_from(bytes).unwrap_or(u64::MAX));
+    }
+
+    /// So many more, or fewer.
+    pub(super) fn listeners(&self, more: i64) {
+        self.0.listeners.inc_by(more);
     }
 
     pub(super) fn limited(&self, limited: Limited) {

@@ -11,6 +11,7 @@ pub mod settings;
 pub mod upstream;
 
 mod call;
+mod listening;
 mod masked;
 mod telemetry;
 
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::auth::Refusal;
 use audit::Audit;
@@ -45,6 +47,8 @@ struct Inner {
     metrics: Metrics,
     telemetry: Option<Telemetry>,
     number: AtomicU64,
+    /// Calls and listeners that have not written their last line.
+    running: TaskTracker,
 }
 
 /// Writes and sends what [`Calls`] hand over.
@@ -52,13 +56,14 @@ struct Inner {
 pub struct Work {
     audit: Option<audit::Writer>,
     spans: Option<telemetry::Sender>,
+    running: TaskTracker,
 }
 
 impl Default for Inner {
     fn default() -> Self {
         let (limits, number) = (Limits::new(0), AtomicU64::new(1));
         let (audit, metrics) = (Audit::default(), Metrics::default());
-        Self { limits, audit, metrics, telemetry: None, number }
+        Self { limits, audit, metrics, telemetry: None, number, running: TaskTracker::new() }
     }
 }
 
@@ -76,7 +81,8 @@ impl Calls {
             telemetry,
             ..Inner::default()
         }));
-        Ok((calls, Work { audit: writer, spans: sender }))
+        let running = calls.0.running.clone();
+        Ok((calls, Work { audit: writer, spans: sender, running }))
     }
 
     pub fn metrics(&self) -> &Metrics {
@@ -114,16 +120,24 @@ impl Calls {
 }
 
 impl Work {
-    /// Runs until `ended`, then writes and sends what is left, for a bounded time.
+    /// Runs until `ended`, then waits for the calls that are being cut, and writes and sends what
+    /// is left, for a bounded time.
     pub async fn run(self, ended: CancellationToken) {
+        let over = CancellationToken::new();
+        let last = async {
+            ended.cancelled().await;
+            self.running.close();
+            self.running.wait().await;
+            over.cancel();
+        };
         let write = async {
             if let Some(writer) = self.audit {
-                writer.run(ended.clone()).await;
+                writer.run(over.clone()).await;
             }
         };
         let send = async {
             if let Some(sender) = self.spans {
-                sender.run(ended.clone()).await;
+                sender.run(over.clone()).await;
             }
         };
         let late = async {
@@ -131,8 +145,13 @@ impl Work {
             tokio::time::sleep(FLUSH_WITHIN).await;
         };
         tokio::select! {
-            _ = async { tokio::join!(write, send, ended.cancelled()) } => {}
+            _ = async { tokio::join!(write, send, last) } => {}
             () = late => tracing::warn!("stopping: audit or traces were not written in time"),
         }
     }
+}
+
+/// As it stands in audit lines.
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

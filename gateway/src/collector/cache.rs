@@ -36,6 +36,8 @@ pub(super) struct Cache {
 struct Held {
     entries: HashMap<String, Entry>,
     flights: u64,
+    /// How often everything was forgotten.
+    generation: u64,
 }
 
 enum Entry {
@@ -68,6 +70,10 @@ struct Answer {
 pub(super) struct Found<T> {
     pub(super) value: T,
     pub(super) asked: Option<Instant>,
+    /// When it was asked for, whenever that was.
+    pub(super) from: Instant,
+    /// See [`Cache::holds`].
+    pub(super) generation: u64,
     pub(super) used: CacheUse,
 }
 
@@ -87,7 +93,8 @@ impl Cache {
         T: Any + Clone + Send + Sync,
         F: Future<Output = Result<(T, usize), ClientError>> + Send + 'static,
     {
-        let (answer, asked, used) = match self.find(question, fetch) {
+        let (way, generation) = self.find(question, fetch);
+        let (answer, asked, used) = match way {
             Way::Landed(answer) => (answer.clone(), Some(answer.asked), CacheUse::Hit),
             Way::Flight(flight) => (flight.await?, None, CacheUse::Miss),
             Way::Joined(flight, age) => {
@@ -99,28 +106,36 @@ impl Cache {
         // A route has one type of answer.
         let value = answer.value.downcast_ref::<T>().cloned();
         let value = value.ok_or_else(|| ClientError::Unreadable("of another type".to_owned()))?;
-        Ok(Found { value, asked, used })
+        Ok(Found { value, asked, from: answer.asked, generation, used })
     }
 
     /// Forgets everything, so that nobody reads what was before a change.
     pub(super) fn clear(&self) {
-        self.held().entries.clear();
+        let mut held = self.held();
+        held.entries.clear();
+        held.generation = held.generation.wrapping_add(1);
     }
 
-    /// A fresh answer, or the flight to wait for.
-    fn find<T, F>(self: &Arc<Self>, question: &str, fetch: impl FnOnce() -> F) -> Way
+    /// Whether what was found in this generation, and asked for then, would still serve.
+    pub(super) fn holds(&self, generation: u64, asked: Instant) -> bool {
+        asked.elapsed() < self.fresh_for && self.held().generation == generation
+    }
+
+    /// A fresh answer, or the flight to wait for, and the generation it is of.
+    fn find<T, F>(self: &Arc<Self>, question: &str, fetch: impl FnOnce() -> F) -> (Way, u64)
     where
         T: Any + Send + Sync,
         F: Future<Output = Result<(T, usize), ClientError>> + Send + 'static,
     {
         let now = Instant::now();
         let mut held = self.held();
+        let generation = held.generation;
         match held.entries.get(question) {
             Some(Entry::Landed(answer)) if now.duration_since(answer.asked) < self.fresh_for => {
-                return Way::Landed(answer.clone());
+                return (Way::Landed(answer.clone()), generation);
             }
             Some(Entry::Flying(_, asked, flight)) if let Some(flight) = flight.upgrade() => {
-                return Way::Joined(flight, now.duration_since(*asked));
+                return (Way::Joined(flight, now.duration_since(*asked)), generation);
             }
             _ => {}
         }
@@ -141,7 +156,7 @@ impl Cache {
         if let Some(weak) = flight.downgrade() {
             held.entries.insert(question.to_owned(), Entry::Flying(number, now, weak));
         }
-        Way::Flight(flight)
+        (Way::Flight(flight), generation)
     }
 
     /// Keeps the answer of flight `number`, unless it was forgotten in the meantime.

@@ -5,20 +5,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use futures_util::StreamExt;
 use http::HeaderValue;
 use maintenant_serve::logging::foreign;
 use maintenant_serve::settings::{Secret, is_loopback};
-use reqwest::{Certificate, Client, Identity, Method, Response, Url, redirect};
+use reqwest::{Client, Method, Response, Url, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::failure::{ClientError, Failure};
 use super::settings::{CollectorSettings, Target};
+use super::trust::{TlsFiles, Trust};
 use crate::calls::metrics::Metrics;
 use crate::calls::upstream::RestCall;
 
@@ -39,17 +39,9 @@ pub(super) struct Upstream {
     /// It may be replaced while the process runs.
     token: watch::Sender<Option<Secret>>,
     metrics: Metrics,
-    tls: TlsFiles,
-    /// Built at the first call: loading the system's trusted certificates takes longer than the
-    /// rest of the start.
-    client: OnceCell<Client>,
+    /// It may be replaced as well.
+    trust: watch::Sender<Arc<Trust>>,
     places: Semaphore,
-}
-
-#[derive(Debug, Clone)]
-struct TlsFiles {
-    ca: Option<Arc<[u8]>>,
-    identity: Option<Arc<[u8]>>,
 }
 
 /// What is asked for: a route with its query.
@@ -67,44 +59,40 @@ impl Upstream {
         target: Target,
         settings: &CollectorSettings,
     ) -> anyhow::Result<Self> {
-        let read = |path: &std::path::Path| {
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-        };
-        let ca = settings.ca_certificate.as_deref().map(read).transpose()?;
-        let identity = match &settings.client_certificate {
-            None => None,
-            Some((certificate, key)) => {
-                let mut pem = read(certificate)?;
-                pem.push(b'\n');
-                pem.extend(read(key)?);
-                Some(pem)
-            }
-        };
-        let tls = TlsFiles { ca: ca.map(Into::into), identity: identity.map(Into::into) };
+        let files = TlsFiles::read(settings)?;
         let base = match &target {
             Target::Http(url) => url.clone(),
             Target::Unix(_) => Url::parse("http://localhost")?,
         };
-        let upstream = Self {
+        Ok(Self {
             name,
             base,
             target,
             token: watch::Sender::new(settings.token.clone()),
             metrics: settings.metrics.clone(),
-            tls,
-            client: OnceCell::new(),
+            trust: watch::Sender::new(Arc::new(Trust::of(files))),
             places: Semaphore::new(settings.load.calls),
-        };
-        if upstream.tls.ca.is_some() || upstream.tls.identity.is_some() {
-            // A certificate that does not parse stops the start, not the first call.
-            upstream.build_client().context("TLS towards the collector")?;
-        }
-        Ok(upstream)
+        })
+    }
+
+    /// Trust and identity of all calls from now on. Connections stay where they did not change.
+    pub(super) fn set_tls(&self, files: TlsFiles) {
+        self.trust.send_if_modified(|trust| {
+            let differs = trust.files != files;
+            if differs {
+                *trust = Arc::new(Trust::of(files));
+            }
+            differs
+        });
     }
 
     /// The token of all calls from now on.
     pub(super) fn set_token(&self, token: Option<Secret>) {
         self.token.send_replace(token);
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -249,8 +237,10 @@ impl Upstream {
         body: Option<&Value>,
         traceparent: Option<HeaderValue>,
     ) -> Result<Response, Failure> {
+        let trust = self.trust.borrow().clone();
+        let build = async || self.build_client(&trust.files);
         let client =
-            self.client.get_or_try_init(async || self.build_client()).await.map_err(|error| {
+            trust.client.get_or_try_init(build).await.map_err(|error| {
                 Failure::lasting(ClientError::Unreachable(format!("{error:#}")))
             })?;
         let mut request = client.request(method, address.url.clone());
@@ -266,26 +256,14 @@ impl Upstream {
         request.send().await.map_err(Failure::sending)
     }
 
-    fn build_client(&self) -> anyhow::Result<Client> {
-        let mut builder = Client::builder()
+    fn build_client(&self, files: &TlsFiles) -> anyhow::Result<Client> {
+        let builder = Client::builder()
             .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT)
             .pool_idle_timeout(IDLE)
             .user_agent(concat!("maintenant-gateway/", env!("CARGO_PKG_VERSION")));
-        let speaks_tls = self.base.scheme() == "https";
-        builder = match &self.tls.ca {
-            Some(pem) => {
-                let certificates = Certificate::from_pem_bundle(pem)?;
-                anyhow::ensure!(!certificates.is_empty(), "no certificate in MAINTENANT_CA_CERT");
-                builder.tls_certs_only(certificates)
-            }
-            None if speaks_tls => builder,
-            None => builder.tls_certs_only([]),
-        };
-        if let Some(pem) = &self.tls.identity {
-            builder = builder.identity(Identity::from_pem(pem)?);
-        }
+        let mut builder = files.applied(builder, self.base.scheme() == "https")?;
         if let Target::Unix(path) = &self.target {
             builder = builder.unix_socket(path.as_path());
         }
@@ -340,8 +318,8 @@ mod tests {
     #[test]
     fn equal_questions_have_equal_addresses() {
         let target = Target::Http(Url::parse("http://x.example/base/").unwrap());
-        let upstream =
-            Upstream::new("x".to_owned(), target, &CollectorSettings::default()).unwrap();
+        let settings = CollectorSettings::default();
+        let upstream = Upstream::new("x".to_owned(), target, &settings).unwrap();
         let check = |route: &str, query: &[(&str, &str)], expected: &str| {
             assert_eq!(upstream.address(route, &query).unwrap().url.as_str(), expected);
         };

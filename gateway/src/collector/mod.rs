@@ -9,6 +9,7 @@ mod client;
 mod failure;
 mod routes;
 pub mod settings;
+mod trust;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -22,9 +23,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use settings::{CollectorSettings, Target};
+pub use trust::TlsFiles;
 
-use crate::as_of;
+use crate::calls::metrics::CacheUse;
 use crate::calls::upstream::asks;
+use crate::kept::{Awaited, Part};
+use crate::{as_of, kept};
 
 /// One collector, known by a name of the operator's choice.
 #[derive(Debug)]
@@ -49,10 +53,11 @@ impl Collector {
         Self { name: self.name.clone(), upstream: self.upstream.clone(), cache: None }
     }
 
-    /// The token of all calls from now on.
-    pub fn set_token(&self, token: Option<Secret>) {
+    /// Token, trust and identity of all calls from now on.
+    pub fn set_credentials(&self, token: Option<Secret>, files: TlsFiles) {
         self.upstream.set_token(token);
-        // What the old one was answered may be more than the new one may read.
+        self.upstream.set_tls(files);
+        // What the old ones were answered may be more than the new ones may read.
         self.forget();
     }
 
@@ -82,6 +87,7 @@ impl Collector {
         T: DeserializeOwned + Any + Clone + Send + Sync,
     {
         let Some(cache) = &self.cache else { return self.get_now(route, query).await };
+        let part = Awaited::new();
         asks(&self.name);
         let address = self.upstream.address(route, query)?;
         let upstream = self.upstream.clone();
@@ -92,6 +98,11 @@ impl Collector {
         if let Some(asked) = found.asked {
             as_of::note(asked);
         }
+        part.came(|| Part {
+            source: Arc::new(Source { upstream: self.upstream.clone(), cache: cache.clone() }),
+            generation: found.generation,
+            asked: found.from,
+        });
         Ok(found.value)
     }
 
@@ -100,6 +111,7 @@ impl Collector {
         route: &str,
         query: &(impl Serialize + Sync),
     ) -> Result<T, ClientError> {
+        kept::spoil();
         let address = self.upstream.address(route, query)?;
         self.upstream.call(Method::GET, &address, None).await.map(|(answer, _)| answer)
     }
@@ -110,6 +122,7 @@ impl Collector {
         route: &str,
         body: Option<Value>,
     ) -> Result<T, ClientError> {
+        kept::spoil();
         let address = self.upstream.address(route, &())?;
         let _forget = Forget(self.cache.as_deref());
         let answer = self.upstream.call(Method::POST, &address, body.as_ref()).await;
@@ -124,6 +137,23 @@ impl Collector {
         let body = serde_json::to_value(body)
             .map_err(|error| ClientError::Unreadable(error.to_string()))?;
         self.post(route, Some(body)).await
+    }
+}
+
+/// Where a part of an answer is kept.
+struct Source {
+    upstream: Arc<Upstream>,
+    cache: Arc<Cache>,
+}
+
+impl kept::Source for Source {
+    fn holds(&self, part: &Part) -> bool {
+        self.cache.holds(part.generation, part.asked)
+    }
+
+    fn used(&self) {
+        asks(self.upstream.name());
+        self.upstream.metrics().cache(self.upstream.name(), CacheUse::Hit);
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{answer_of, arguments};
 use crate::budget;
-use crate::collectors::NAMED;
+use crate::collectors::{NAMED, unlisted_in_trouble};
 use crate::server::Gateway;
 use crate::{time, untrusted};
 
@@ -128,6 +128,7 @@ impl Section {
         for key in ["summary", "last_scan"] {
             section.extend(answer.get_mut(key).map(|value| (key.to_owned(), value.take())));
         }
+        let unlisted = answer.get("hint").and_then(Value::as_str).map(unlisted_in_trouble);
         let has_more = answer.get("next_cursor").is_some();
         let rows = answer.get_mut(self.rows).map(Value::take);
         let Some(Value::Array(mut rows)) = rows else { return Value::Object(section) };
@@ -146,6 +147,9 @@ impl Section {
         let failing = failing(&answer);
         if !failing.is_empty() {
             section.insert("not_answering".to_owned(), failing.into());
+        }
+        if let Some(more) = unlisted.filter(|more| *more > 0) {
+            section.insert("more_not_answering".to_owned(), more.into());
         }
         Value::Object(section)
     }
@@ -210,6 +214,7 @@ mod tests {
         let shown = cut["worst"].as_array().unwrap().len();
         assert_eq!(cut["left_out"], format!("{} more: list_endpoints", 20 - shown));
         assert_eq!((&cut["summary"]["total"], &cut["not_answering"]), (&json!(40), &json!(["b"])));
+        assert_eq!(cut.get("more_not_answering"), None);
         let calm = section.of(json!({"summary": {}, "hint": "h", "endpoints": [row("up")]}));
         assert_eq!(calm, json!({"summary": {}, "worst": [], "hint": "h"}));
     }

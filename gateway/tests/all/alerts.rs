@@ -1,8 +1,10 @@
 //! What is wrong, as the tools tell it: in front of a collector, and of an existing server of the
 //! contract.
 
+use maintenant_gateway::caller::Scope;
 use serde_json::{Value, json};
 
+use crate::calls::{Gate, alice};
 use crate::fake::{Answer, Client, Fake, contract, error, nobody, object};
 use crate::probes::PING;
 
@@ -681,4 +683,22 @@ async fn health_names_whose_alerts_could_not_be_asked_for() {
     assert_eq!((&answer["status"], answer.get("alerts")), (&json!("degraded"), None));
     let hint = answer["hint"].as_str().unwrap();
     assert!(hint.contains("Alerts are not known") && hint.contains("of: collector."), "{hint}");
+}
+
+#[tokio::test]
+async fn who_may_write_and_not_read_logs_acknowledges_without_seeing_any() {
+    let check = async |scopes: &[Scope], shows: bool| {
+        let fake = Fake::tcp(ours).await;
+        let mut caller = alice();
+        caller.scopes = Some(scopes.to_vec());
+        let gate = Gate::of(&fake.url, &[], Some(caller)).await;
+        let answer = gate.call("acknowledge_alert", json!({"alert_id": 1})).await;
+        assert_eq!(answer["result"]["isError"], false, "{answer}");
+        assert_eq!(fake.writes(), ["POST alerts/1/acknowledge"]);
+        let text = answer.to_string();
+        assert_eq!(text.contains("out of memory"), shows, "{scopes:?} {text}");
+        gate.end().await;
+    };
+    check(&[Scope::MonitorRead, Scope::MonitorWrite], false).await;
+    check(&[Scope::MonitorRead, Scope::MonitorWrite, Scope::LogsRead], true).await;
 }

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use maintenant_gateway::collector::TlsFiles;
+use maintenant_gateway::{Collectors, Gateway};
+use maintenant_serve::settings::Secret;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::fake::{Answer, Client, Fake, contract, error, gateway_with, object};
+use crate::calls::{Gate, audited, has};
+use crate::fake::{Answer, Client, Fake, config, contract, error, gateway_with, object};
 
 fn heartbeat() -> Value {
     json!({"id": 3, "uuid": "u", "name": "backup", "status": "up", "alert_state": "normal",
@@ -147,4 +151,61 @@ async fn who_leaves_takes_nothing_from_those_who_wait() {
     };
     let (answer, ()) = tokio::join!(second.call("list_containers", json!({})), leave);
     assert_eq!(answer["summary"]["total"], 5);
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_was_kept_is_as_one_made_anew_until_something_changes() {
+    let (client, fake) = client(&["--mcp-cache=1m"]).await;
+    let pause = json!({"monitor_type": "heartbeat", "monitor_id": 3});
+    for round in 1..=2 {
+        let few = json!({"limit": 2});
+        let first = client.call("list_containers", few.clone()).await;
+        let second = client.call("list_containers", few.clone()).await;
+        assert_eq!(second, client.call("list_containers", few).await);
+        assert_eq!(object(first, json!({"as_of": second["as_of"]})), second);
+        let more = client.call("list_containers", json!({"limit": 3})).await;
+        assert_ne!(more["containers"], second["containers"], "another question");
+        assert_eq!(count(&fake, "containers"), round);
+        client.call("pause_monitor", pause.clone()).await;
+    }
+}
+
+#[tokio::test]
+async fn with_another_token_all_is_asked_again() {
+    let fake = Fake::tcp(server).await;
+    let config = config(&["--url", &fake.url, "--mcp-cache=1m"]);
+    let settings = config.collectors.clone();
+    let collectors = Collectors::new(config.collectors).unwrap();
+    let client = Client::of(Gateway::new(collectors.clone(), false)).await;
+    for token in ["first", "second", "third"] {
+        let files = TlsFiles::read(&settings).unwrap();
+        collectors.set_credentials(Some(&Secret::new(token.to_owned())), &files);
+        for _ in 0..2 {
+            client.call("list_containers", json!({})).await;
+            client.call("list_heartbeats", json!({})).await;
+        }
+    }
+    let requests = fake.requests.lock().unwrap().clone();
+    let sent: Vec<String> = requests.into_iter().filter_map(|seen| seen.authorization).collect();
+    let twice = |token: &str| vec![format!("Bearer {token}"); 2];
+    assert_eq!(sent, [twice("first"), twice("second"), twice("third")].concat());
+}
+
+#[tokio::test]
+async fn a_kept_answer_is_counted_and_names_its_collectors_in_the_audit_log() {
+    let (prod, lab) = (Fake::tcp(server).await, Fake::tcp(server).await);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("audit.jsonl");
+    let settings = [format!("--mcp-audit={}", file.display()), "--mcp-cache=1m".to_owned()];
+    let url = format!("prod={},lab={}", prod.url, lab.url);
+    let mut gate = Gate::new(&url, &[&settings[0], &settings[1]]).await;
+    for _ in 0..3 {
+        gate.call("list_containers", json!({})).await;
+    }
+    let metrics = gate.scrape().await;
+    has(&metrics, "maintenant_cache_uses_total{collector=\"lab\",result=\"hit\"} 2");
+    gate.end().await;
+    let lines = audited(&file);
+    assert!(lines.iter().all(|line| line["sources"] == json!(["lab", "prod"])), "{lines:?}");
+    assert_eq!((prod.paths().len(), lab.paths().len()), (1, 1));
 }

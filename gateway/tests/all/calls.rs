@@ -38,27 +38,27 @@ use crate::fake::{Fake, config, contract, nobody};
 const CANARY: &str = "c4naryS3cret";
 
 /// A gateway over HTTP, with everything that runs beside it.
-struct Gate {
+pub(crate) struct Gate {
     url: String,
     calls: Calls,
     metrics: Router,
     client: reqwest::Client,
-    ended: CancellationToken,
+    pub(crate) ended: CancellationToken,
     tasks: JoinSet<()>,
     drain: Drain,
 }
 
 impl Gate {
-    async fn new(upstream: &str, settings: &[&str]) -> Self {
+    pub(crate) async fn new(upstream: &str, settings: &[&str]) -> Self {
         Self::of(upstream, settings, None).await
     }
 
     /// As if the door had let this caller in.
-    async fn of(upstream: &str, settings: &[&str], caller: Option<Caller>) -> Self {
-        let arguments: Vec<&str> = ["--url", upstream, "--mcp-cache=0"]
-            .into_iter()
-            .chain(settings.iter().copied())
-            .collect();
+    pub(crate) async fn of(upstream: &str, settings: &[&str], caller: Option<Caller>) -> Self {
+        let caches = settings.iter().any(|setting| setting.starts_with("--mcp-cache"));
+        let live = (!caches).then_some("--mcp-cache=0");
+        let arguments: Vec<&str> =
+            ["--url", upstream].into_iter().chain(live).chain(settings.iter().copied()).collect();
         let config = config(&arguments);
         let metrics = config.collectors.metrics.clone();
         let (calls, work) = Calls::new(&config.mcp.calls, metrics.clone()).unwrap();
@@ -93,12 +93,12 @@ impl Gate {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    async fn call(&self, tool: &str, arguments: Value) -> Value {
+    pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Value {
         self.ask("tools/call", json!({"name": tool, "arguments": arguments})).await
     }
 
     /// What Prometheus would read.
-    async fn scrape(&mut self) -> String {
+    pub(crate) async fn scrape(&mut self) -> String {
         let url = listen(self.metrics.clone(), &self.drain, &mut self.tasks).await;
         let response = self.client.get(format!("{url}/metrics")).send().await.unwrap();
         let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
@@ -107,7 +107,7 @@ impl Gate {
     }
 
     /// Ends as the process does: what is left is written.
-    async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.drain.begin.cancel();
         self.ended.cancel();
         while self.tasks.join_next().await.is_some() {}
@@ -127,11 +127,11 @@ fn sentence(answer: &Value) -> &str {
     answer["result"]["content"][0]["text"].as_str().unwrap()
 }
 
-fn has(text: &str, line: &str) {
+pub(crate) fn has(text: &str, line: &str) {
     assert!(text.lines().any(|own| own == line), "{line} in {text}");
 }
 
-fn audited(file: &Path) -> Vec<Value> {
+pub(crate) fn audited(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
@@ -289,7 +289,7 @@ async fn every_call_is_a_line_of_the_audit_log() {
     assert!(!text.contains(CANARY) && text.len() < 5000, "{text}");
 }
 
-fn alice() -> Caller {
+pub(crate) fn alice() -> Caller {
     Caller {
         admitted_by: AdmittedBy::Email,
         issuer: Some("https://issuer.example".to_owned()),

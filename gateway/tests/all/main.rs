@@ -10,6 +10,7 @@
 )]
 
 mod alerts;
+mod audit;
 mod auth;
 mod beyond;
 mod cache;

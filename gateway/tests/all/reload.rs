@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
+use maintenant_serve::process::install_crypto;
+use maintenant_serve::tls::TlsFiles;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::fake::{Fake, contract};
+use crate::tls;
 
 /// A running gateway; killed when dropped.
 pub(crate) struct Process {
@@ -226,4 +229,82 @@ async fn at_sigterm_a_running_call_is_answered_and_written_down_and_nobody_else_
     assert!(process.child.wait().unwrap().success());
     let lines = std::fs::read_to_string(&audit).unwrap();
     assert!(lines.contains("\"result\":\"ok\""), "{lines}");
+}
+
+#[tokio::test]
+async fn a_call_that_is_cut_at_the_end_is_written_down() {
+    let fake = Fake::held(contract, Arc::new(Semaphore::new(0))).await;
+    let folder = tempfile::tempdir().unwrap();
+    let audit = folder.path().join("audit");
+    let mut process = Process::start(&fake.url, &[flag("mcp-audit", &audit)]).await;
+    let (client, url) = (process.client.clone(), format!("http://{}/mcp", process.address));
+    let cut = async {
+        while fake.paths().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        process.signal("-TERM");
+        process.logged("stopping: SIGTERM").await;
+        process.signal("-TERM");
+        process.logged("cutting").await;
+    };
+    let call = async {
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+                          "params": {"name": "list_containers", "arguments": {}}});
+        let request = client
+            .post(url)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream");
+        request.body(body.to_string()).send().await
+    };
+    let (answer, ()) = tokio::join!(call, cut);
+    assert!(answer.as_ref().ok().is_none_or(|answer| answer.status() == 500), "{answer:?}");
+    assert!(process.child.wait().unwrap().success());
+    let lines = std::fs::read_to_string(&audit).unwrap();
+    assert!(lines.contains("\"result\":\"cancelled\""), "{lines}");
+}
+
+#[tokio::test]
+async fn sighup_reads_the_certificates_towards_collectors_again() {
+    install_crypto();
+    let folder = tempfile::tempdir().unwrap();
+    let (server, key) = tls::certificate(folder.path(), "server");
+    let (other, _) = tls::certificate(folder.path(), "other");
+    let files = TlsFiles { certificate: server.clone().into(), key: key.into(), client_ca: None };
+    let (url, _task) = tls::collector(files).await;
+    let ca = folder.path().join("ca");
+    std::fs::copy(other, &ca).unwrap();
+    let mut process = Process::start(&url, &[flag("ca-cert", &ca)]).await;
+    let untrusted = "cannot be reached over TLS";
+    assert!(process.call("get_health").await.to_string().contains(untrusted));
+    std::fs::copy(server, &ca).unwrap();
+    process.signal("-HUP");
+    process.logged("settings reloaded").await;
+    let health = process.call("get_health").await.to_string();
+    assert!(!health.contains(untrusted), "{health}");
+}
+
+#[tokio::test]
+async fn that_a_proxy_is_not_trusted_is_said_once() {
+    let fake = Fake::tcp(contract).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    let token = "1".repeat(32);
+    std::fs::write(&file, &token).unwrap();
+    let warnings = async |proxies: &str| {
+        let settings = [flag("mcp-token-file", &file), format!("--trusted-proxies={proxies}")];
+        let mut process = Process::start(&fake.url, &settings).await;
+        for _ in 0..3 {
+            let request = process.client.get(format!("http://{}/mcp", process.address));
+            let request = request.header("x-forwarded-for", "192.0.2.1").bearer_auth(&token);
+            assert_eq!(request.send().await.unwrap().status(), 405);
+        }
+        process.signal("-TERM");
+        assert!(process.child.wait().unwrap().success());
+        let mut warnings = 0;
+        while let Some(line) = process.log.recv().await {
+            warnings += usize::from(line.contains("not in MAINTENANT_TRUSTED_PROXIES"));
+        }
+        warnings
+    };
+    assert_eq!((warnings("10.0.0.0/8").await, warnings("127.0.0.1").await), (1, 0));
 }

@@ -76,3 +76,17 @@ async fn an_unknown_address_and_a_silent_collector_are_two_errors() {
     assert!(error.message.contains("cannot be reached"), "{}", error.message);
     assert_eq!(read(&client, "maintenant://health").await.unwrap()["status"], "down");
 }
+
+#[tokio::test]
+async fn of_many_collectors_that_fail_the_overview_names_ten_and_counts_the_rest() {
+    let well = Fake::tcp(crate::fake::contract).await;
+    let dead = nobody().await;
+    let urls: Vec<String> = (0..14)
+        .map(|n| format!("host-{n:02}={}", if n == 0 { &well.url } else { &dead }))
+        .collect();
+    let client = Client::of(gateway_with(&urls.join(","), &[])).await;
+    let page = read(&client, "monitor://overview").await.unwrap();
+    let containers = &page["containers"];
+    assert_eq!(containers["not_answering"].as_array().unwrap().len(), 10, "{containers}");
+    assert_eq!(containers["more_not_answering"], 3, "{containers}");
+}

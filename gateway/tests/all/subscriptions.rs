@@ -16,6 +16,7 @@ use http::header::CONTENT_TYPE;
 use maintenant_gateway::auth::admission::Admission;
 use maintenant_gateway::caller::{AdmittedBy, Caller, Scope};
 use maintenant_gateway::calls::Calls;
+use maintenant_gateway::calls::choice::ToolChoice;
 use maintenant_gateway::event_stream::{Changes, follow};
 use maintenant_gateway::guarded::Guarded;
 use maintenant_gateway::progress::Progress;
@@ -57,7 +58,7 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manners {
+pub(crate) enum Manners {
     /// A greeting at once, as our collector sends.
     Ours,
     /// Not even a head before the first event.
@@ -84,15 +85,15 @@ impl Drop for OpenStream {
 }
 
 /// A collector with a real stream of events.
-struct Streaming {
+pub(crate) struct Streaming {
     upstream: Upstream,
-    url: String,
+    pub(crate) url: String,
     address: std::net::SocketAddr,
     server: JoinSet<()>,
 }
 
 impl Streaming {
-    async fn new(manners: Manners) -> Self {
+    pub(crate) async fn new(manners: Manners) -> Self {
         let upstream = Upstream {
             manners,
             events: broadcast::channel(256).0,
@@ -181,10 +182,10 @@ async fn events(State(upstream): State<Upstream>) -> Response {
 }
 
 /// A gateway over real HTTP.
-struct Server {
+pub(crate) struct Server {
     url: String,
     client: reqwest::Client,
-    drain: Drain,
+    pub(crate) drain: Drain,
     _task: JoinSet<()>,
 }
 
@@ -194,9 +195,13 @@ impl Server {
     }
 
     async fn for_caller(upstream: &str, caller: Option<Caller>) -> Self {
+        Self::with(upstream, caller, Calls::default()).await
+    }
+
+    pub(crate) async fn with(upstream: &str, caller: Option<Caller>, calls: Calls) -> Self {
         let config = config(&["--url", upstream]);
         let collectors = Collectors::new(config.collectors).unwrap();
-        let gateway = Gateway::new(collectors.clone(), false);
+        let gateway = Gateway::with(collectors.clone(), false, ToolChoice::default(), calls);
         let drain = Drain::default();
         let mut routes = mcp::router(
             gateway,
@@ -238,7 +243,7 @@ impl Server {
         request.send().await.unwrap()
     }
 
-    async fn listen(&self, uris: &[&str]) -> Messages {
+    pub(crate) async fn listen(&self, uris: &[&str]) -> Messages {
         let params = json!({"notifications": {"resourceSubscriptions": uris}});
         let mut messages = Messages::of(self.modern("subscriptions/listen", params).await);
         let acknowledged = messages.next().await.unwrap();
@@ -259,7 +264,7 @@ impl Server {
 }
 
 /// The messages of a stream.
-struct Messages {
+pub(crate) struct Messages {
     chunks: BoxStream<'static, reqwest::Result<Bytes>>,
     rest: String,
     honoured: Value,
@@ -272,7 +277,7 @@ impl Messages {
         Self { chunks: response.bytes_stream().boxed(), rest, honoured }
     }
 
-    async fn next(&mut self) -> Option<Value> {
+    pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             while let Some((line, rest)) = self.rest.split_once('\n') {
                 let data = line.strip_prefix("data:").map(|data| data.trim().to_owned());
@@ -481,8 +486,15 @@ async fn where_nothing_is_observed_listening_ends_at_once() {
 
 #[tokio::test]
 async fn a_ninth_listener_of_a_caller_is_refused_until_one_ends() {
+    // Who proved nothing is told apart by the address.
+    for caller in [Some(caller(None)), None] {
+        check_a_ninth_listener_of(caller).await;
+    }
+}
+
+async fn check_a_ninth_listener_of(caller: Option<Caller>) {
     let upstream = Streaming::new(Manners::Ours).await;
-    let server = Server::for_caller(&upstream.url, Some(caller(None))).await;
+    let server = Server::for_caller(&upstream.url, caller).await;
     let mut listeners = Vec::new();
     for _ in 0..8 {
         listeners.push(server.listen(&[ALERTS]).await);
