@@ -45,9 +45,10 @@ pub fn read(bytes: &[u8]) -> Result<Value, Malformed> {
     };
     let id = match message.id {
         None => Value::Null,
-        Some(id @ (Value::String(_) | Value::Number(_))) => id,
+        Some(id) if id.is_string() || id.is_i64() || id.is_u64() => id,
+        // MCP's RequestId is no fraction, and one would not come back digit for digit.
         Some(_) => {
-            return Err(fault(&Value::Null, -32600, "`id` must be a string or a number"));
+            return Err(fault(&Value::Null, -32600, "`id` must be a string or a whole number"));
         }
     };
     if message.jsonrpc != "2.0" {
@@ -121,6 +122,8 @@ mod tests {
     fn one_json_rpc_message_passes() {
         check(r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, Ok(json!(1)));
         check(r#" {"method":"x","id":"a","jsonrpc":"2.0","params":{"n":[1]}} "#, Ok(json!("a")));
+        let largest = format!(r#"{{"jsonrpc":"2.0","id":{},"method":"ping"}}"#, u64::MAX);
+        check(&largest, Ok(json!(u64::MAX)));
         check(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, Ok(Value::Null));
         check(r#"{"jsonrpc":"2.0","id":2,"result":{}}"#, Ok(json!(2)));
     }
@@ -141,6 +144,10 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":null,"method":"ping"}"#,
             Err((null.clone(), -32600, "`id`")),
         );
+        for id in ["1.5", "30000000000000000100000007380034920.25927332", "1e3", "true", "[]"] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"ping"}}"#);
+            check(&text, Err((null.clone(), -32600, "`id` must be")));
+        }
         check(
             r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"ping"}"#,
             Err((null.clone(), -32600, "each key once")),

@@ -1,9 +1,11 @@
 //! Issuers as servers: where their keys are found, and what they do wrong.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::{FutureExt, poll};
 use jiff::Timestamp;
 use maintenant_gateway::auth::Verifier;
 use maintenant_gateway::auth::discovery::Http;
@@ -16,14 +18,14 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, advance, pause, resume, sleep, timeout};
 
 use crate::goals::size;
 use crate::signer::Signer;
 
 /// What a server does with a request for a path.
 #[derive(Clone)]
-enum Act {
+pub(crate) enum Act {
     /// Sends these bytes and closes.
     Send(Vec<u8>),
     /// Sends these and then nothing, for ever.
@@ -32,11 +34,11 @@ enum Act {
     Drip(Vec<u8>),
 }
 
-fn ok(body: &str) -> Act {
+pub(crate) fn ok(body: &str) -> Act {
     answer("200 OK", "Content-Type: application/json\r\n", body)
 }
 
-fn answer(status: &str, headers: &str, body: &str) -> Act {
+pub(crate) fn answer(status: &str, headers: &str, body: &str) -> Act {
     let length = body.len();
     let text = format!("HTTP/1.1 {status}\r\n{headers}Content-Length: {length}\r\n\r\n{body}");
     Act::Send(text.into_bytes())
@@ -45,15 +47,15 @@ fn answer(status: &str, headers: &str, body: &str) -> Act {
 type Script = Arc<Mutex<Box<dyn Fn(&str) -> Act + Send>>>;
 
 /// A server by script, without an HTTP library between the script and the wire.
-struct Server {
-    url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     act: Script,
-    paths: Arc<Mutex<Vec<String>>>,
+    pub(crate) paths: Arc<Mutex<Vec<String>>>,
     _tasks: JoinSet<()>,
 }
 
 impl Server {
-    async fn new(act: impl Fn(&str) -> Act + Send + 'static) -> Self {
+    pub(crate) async fn new(act: impl Fn(&str) -> Act + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let act: Script = Arc::new(Mutex::new(Box::new(act)));
@@ -69,7 +71,7 @@ impl Server {
         Self { url, act, paths, _tasks: tasks }
     }
 
-    fn now(&self, act: impl Fn(&str) -> Act + Send + 'static) {
+    pub(crate) fn now(&self, act: impl Fn(&str) -> Act + Send + 'static) {
         *self.act.lock().unwrap() = Box::new(act);
     }
 
@@ -112,6 +114,13 @@ async fn serve(mut stream: TcpStream, script: Script, seen: Arc<Mutex<Vec<String
             }
         }
     }
+}
+
+/// Moves the monotonic clock of a test on real sockets: what rests until then is due.
+pub(crate) async fn jump(by: Duration) {
+    pause();
+    advance(by).await;
+    resume();
 }
 
 fn jwks() -> String {
@@ -241,6 +250,33 @@ async fn metadata_of_another_issuer_gives_no_keys() {
 }
 
 #[tokio::test]
+async fn metadata_are_bounded_as_keys_are() {
+    let server = Server::new(|_| ok("{}")).await;
+    let (name, elsewhere) = (server.url.clone(), format!("Location: {}/x\r\n", server.url));
+    let good = json!({"issuer": name, "jwks_uri": format!("{name}/jwks")}).to_string();
+    let huge = format!("{good}{}", " ".repeat(256 * 1024));
+    let cases = [
+        (ok(&huge), "larger than 256 KiB"),
+        (answer("302 Found", &elsewhere, &good), "redirects (status 302)"),
+        (answer("500 Internal Server Error", "", &good), "status 500"),
+        (Act::Stall(Vec::new()), "no answer within"),
+        (Act::Drip(format!("HTTP/1.1 200 OK\r\n\r\n{good}").into_bytes()), "no answer within"),
+    ];
+    let issuer = Issuer { name, jwks_url: None };
+    let http = Http::new(&issuer, &AuthSettings::default()).unwrap();
+    let http = http.with_deadline(Duration::from_millis(500));
+    for (act, part) in cases {
+        server.now(move |path| if path == "/jwks" { ok(&jwks()) } else { act.clone() });
+        let error = http.fetch().await.err().unwrap();
+        assert!(error.contains(part), "{error}");
+        let good = good.clone();
+        server.now(move |path| if path == "/jwks" { ok(&jwks()) } else { ok(&good) });
+        assert_eq!(http.fetch().await.map(|set| set.len()), Ok(1), "after {part}");
+    }
+    assert!(!server.paths.lock().unwrap().iter().any(|path| path == "/x"));
+}
+
+#[tokio::test]
 async fn an_issuer_with_its_own_ca_is_reached_and_a_stranger_is_not() {
     install_crypto();
     let folder = tempfile::tempdir().unwrap();
@@ -318,7 +354,21 @@ async fn a_hanging_issuer_takes_nothing_from_those_whose_key_is_known() {
         flooded.push(began.elapsed());
     }
     let allowed = 1 + begin.elapsed().as_secs() / COOLDOWN.as_secs();
-    assert!(hanging.load(Ordering::SeqCst) as u64 <= allowed);
+    let before = hanging.load(Ordering::SeqCst);
+    assert!(before as u64 <= allowed);
+
+    // After the cool-down one forged token makes one fetch, which hangs; who made it waits, others
+    // do not.
+    jump(COOLDOWN).await;
+    let forged = ["late", "later"].map(|kid| token(Signer::other("ES256"), kid));
+    let (mut late, mut later) =
+        (pin!(verifier.verify(&forged[0], now)), pin!(verifier.verify(&forged[1], now)));
+    for _ in 0..100 {
+        assert!(poll!(&mut late).is_pending() && poll!(&mut later).is_pending());
+        assert!(verifier.verify(&good, now).now_or_never().is_some_and(|taken| taken.is_ok()));
+    }
+    assert!(late.await.is_err() && later.await.is_err());
+    assert_eq!(hanging.load(Ordering::SeqCst), before + 1);
     let p99 = |mut times: Vec<Duration>| {
         times.sort();
         times[times.len() * 99 / 100]

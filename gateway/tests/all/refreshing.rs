@@ -295,12 +295,19 @@ async fn the_last_good_keys_serve_through_outages_until_they_are_too_old() {
         assert_eq!(began.elapsed(), Duration::ZERO);
     }
     assert_eq!(bench.verifier.state()[0].error.as_deref(), Some("it is away"));
+    let state = || {
+        let state = bench.verifier.state().remove(0);
+        (state.keys, state.usable, state.fetched_at.is_some())
+    };
+    assert_eq!(state(), (1, true, true));
     sleep(Duration::from_hours(2)).await;
     assert!(is_unavailable(&bench.verify(&good).await));
+    assert_eq!(state(), (1, false, true), "they are known, and too old");
     bench.publish(&[key.named("a")]);
     // The running attempt, the longest pause with keys too old to serve, and the next.
     sleep(Duration::from_secs(17)).await;
     assert_eq!(bench.verify(&good).await, Ok(()));
+    assert_eq!(state(), (1, true, true));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! Where a caller goes, and where its token does not.
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use maintenant_gateway::auth::admission::Admission;
 use maintenant_gateway::caller::Caller;
@@ -14,6 +14,8 @@ use rmcp::model::{CallToolRequestParams, CallToolResponse, ErrorData, ProgressNo
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
+use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, Level};
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::{ERAS, ISSUER, STATIC, Script, call, gateway, header, tool};
@@ -22,7 +24,25 @@ use crate::wire::Server;
 
 /// Everything that is logged, however loudly.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// From here on, on this thread, for as long as the guard lives.
+    pub(super) fn begin() -> (Self, DefaultGuard) {
+        // With one subscriber, tracing takes the word of whichever thread first comes by a line
+        // whether anybody wants it, for ever; with two it asks both.
+        static SECOND: OnceLock<Dispatch> = OnceLock::new();
+        SECOND.get_or_init(|| Dispatch::new(tracing_subscriber::registry()));
+        let log = Self::default();
+        let subscriber =
+            tracing_subscriber::fmt().with_max_level(Level::TRACE).with_writer(log.clone());
+        (log, tracing::subscriber::set_default(subscriber.finish()))
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -44,10 +64,7 @@ impl<'a> MakeWriter<'a> for Log {
 
 #[tokio::test]
 async fn no_token_reaches_a_log_or_a_collector() {
-    let log = Log::default();
-    let subscriber =
-        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(log.clone());
-    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let (log, _guard) = Log::begin();
     let fake = Fake::tcp(contract).await;
     let static_token = format!("--mcp-token-from-environment={STATIC}");
     let settings = [ISSUER, &static_token, "--mcp-scopes"];
@@ -63,7 +80,7 @@ async fn no_token_reaches_a_log_or_a_collector() {
     let requests = fake.requests.lock().unwrap().clone();
     assert!(!requests.is_empty());
     assert!(requests.iter().all(|seen| seen.authorization.is_none()));
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("refused: invalid token: hidden"), "the log says why: {log}");
     for token in [STATIC, "everything", "eyJ", "c2VjcmV0", "Bearer"] {
         assert!(!log.contains(token), "{token} in {log}");
