@@ -12,9 +12,9 @@ use rmcp::model::{
     ReadResourceResponse, ResourceContents,
 };
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::as_of;
+use crate::splice::{self, Finished};
 use crate::time::show;
 use crate::untrusted;
 
@@ -40,28 +40,27 @@ impl<T: Serialize> IntoCallToolResult for Json<T> {
     fn into_call_tool_result(self) -> Result<CallToolResponse, ErrorData> {
         let unserializable = |error| ErrorData::internal_error(format!("answer: {error}"), None);
         let mut text = serde_json::to_string(&self.0).map_err(unserializable)?;
-        let mut value = serde_json::to_value(&self.0).map_err(unserializable)?;
         if let Some(moment) = as_of::moment(clock::now()) {
-            date(&mut text, &mut value, moment);
+            date(&mut text, moment);
         }
         if text.len() > CAP {
             return Ok(too_large());
         }
+        if splice::possible() {
+            return Ok(splice::leave(Finished::new(text).map_err(unserializable)?).into());
+        }
+        let value = serde_json::from_str(&text).map_err(unserializable)?;
         let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
         result.structured_content = Some(value);
         Ok(result.into())
     }
 }
 
-/// Says in both forms of an answer from when it is.
-pub(crate) fn date(text: &mut String, value: &mut Value, moment: Timestamp) {
-    if let Some(fields) = value.as_object_mut()
-        && text.pop() == Some('}')
-    {
-        let moment = show(moment);
-        let comma = if fields.is_empty() { "" } else { "," };
-        *text = format!(r#"{text}{comma}"as_of":"{moment}"}}"#);
-        fields.insert("as_of".to_owned(), moment.into());
+/// Says in an answer, a JSON object, from when it is.
+pub(crate) fn date(answer: &mut String, moment: Timestamp) {
+    if answer.starts_with('{') && answer.pop() == Some('}') {
+        let comma = if answer.len() > 1 { "," } else { "" };
+        *answer = format!(r#"{answer}{comma}"as_of":"{}"}}"#, show(moment));
     }
 }
 
@@ -106,7 +105,8 @@ pub trait Bounded: Sized {
 
 impl Bounded for CallToolResponse {
     fn bytes(&self) -> usize {
-        if let Self::Complete(result) = self { size(result) } else { 0 }
+        let Self::Complete(result) = self else { return 0 };
+        size(result).saturating_add(splice::bytes())
     }
 
     fn bounded(self) -> Result<Self, ErrorData> {

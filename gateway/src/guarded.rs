@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::budget::{self, Bounded};
 use crate::calls::{Asked, Calls, Outcome};
+use crate::splice::{self, Slot};
 use crate::untrusted;
 
 /// Longer than any tool needs: finding a container ends after 12 seconds, reading its log after
@@ -338,7 +339,9 @@ impl<H: ServerHandler> ServerHandler for Guarded<H> {
             arguments: arguments.as_ref(),
         };
         let work = async |context| self.handler.call_tool(request, context).await;
-        let (outcome, response) = self.counted(asked, context, tool_answer, work).await;
+        let slot = Slot::of(&context);
+        let counted = self.counted(asked, context, tool_answer, work);
+        let (outcome, response) = splice::within(slot, counted).await;
         let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let outcome = outcome.word();
         tracing::info!(tool = foreign(&name), milliseconds, outcome, "tool call");

@@ -10,11 +10,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use rmcp::model::{CallToolRequestParams, CallToolResult, ContentBlock};
+use rmcp::model::{CallToolRequestParams, CallToolResult};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use crate::budget;
 use crate::caller::Caller;
+use crate::splice::{self, Finished};
 
 /// Answers kept; none is larger than a few [`budget::CAP`].
 const MOST: usize = 64;
@@ -114,7 +117,7 @@ pub(crate) fn question(request: &CallToolRequestParams, caller: Option<&Caller>)
 pub(crate) struct Kept(Mutex<HashMap<String, Arc<Answer>>>);
 
 struct Answer {
-    result: CallToolResult,
+    finished: Finished,
     parts: Vec<Part>,
 }
 
@@ -137,7 +140,11 @@ impl Kept {
             return None;
         }
         answer.parts.iter().for_each(|part| part.source.used());
-        Some(answer.result.clone())
+        if splice::possible() {
+            Some(splice::leave(answer.finished.clone()))
+        } else {
+            answer.finished.result()
+        }
     }
 
     /// Keeps what a tool answered, if it may be.
@@ -148,7 +155,7 @@ impl Kept {
         parts: Vec<Part>,
         now: Timestamp,
     ) {
-        let Some(result) = dated(result, &parts, now) else { return };
+        let Some(finished) = dated(result, &parts, now) else { return };
         let mut answers = self.answers();
         if answers.len() >= MOST {
             answers.retain(|_, answer| answer.holds());
@@ -158,7 +165,7 @@ impl Kept {
             let oldest = oldest.map(|(question, _)| question.clone());
             oldest.and_then(|question| answers.remove(&question));
         }
-        answers.insert(question, Arc::new(Answer { result, parts }));
+        answers.insert(question, Arc::new(Answer { finished, parts }));
     }
 
     fn answers(&self) -> MutexGuard<'_, HashMap<String, Arc<Answer>>> {
@@ -167,19 +174,25 @@ impl Kept {
 }
 
 /// The answer as it is told later: it says when its oldest part was asked for.
-fn dated(result: &CallToolResult, parts: &[Part], now: Timestamp) -> Option<CallToolResult> {
+fn dated(result: &CallToolResult, parts: &[Part], now: Timestamp) -> Option<Finished> {
     let oldest = parts.iter().map(|part| part.asked).min()?;
     if result.is_error == Some(true) {
         return None;
     }
-    let mut value = result.structured_content.clone()?;
-    let mut text = result.content.first()?.as_text()?.text.clone();
-    if value.get("as_of").is_none() {
-        budget::date(&mut text, &mut value, now.checked_sub(oldest.elapsed()).ok()?);
+    let mut text = splice::answer_of(result)?;
+    if !is_dated(&text) {
+        budget::date(&mut text, now.checked_sub(oldest.elapsed()).ok()?);
     }
-    let mut dated = CallToolResult::success(vec![ContentBlock::text(text)]);
-    dated.structured_content = Some(value);
-    (budget::size(&dated.structured_content) <= budget::CAP).then_some(dated)
+    (text.len() <= budget::CAP).then(|| Finished::new(text).ok()).flatten()
+}
+
+/// It says already from when it is: an answer's last member.
+fn is_dated(answer: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Dated {
+        as_of: Option<IgnoredAny>,
+    }
+    serde_json::from_str::<Dated>(answer).is_ok_and(|answer| answer.as_of.is_some())
 }
 
 #[cfg(test)]
@@ -187,6 +200,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
+    use rmcp::model::ContentBlock;
     use serde_json::json;
 
     use super::*;

@@ -36,6 +36,7 @@ pub mod prompts;
 pub mod resources;
 pub mod schema;
 pub mod server;
+mod splice;
 pub mod stdio;
 pub mod subscriptions;
 pub mod time;

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body_util::BodyExt;
 use maintenant_serve::guard::{self, BodyFault};
 use maintenant_serve::logging::foreign;
 use serde::Deserialize;
@@ -20,6 +21,7 @@ use crate::auth::admission::Admission;
 use crate::caller::{Caller, Scope};
 use crate::calls::{Calls, Who};
 use crate::jsonrpc;
+use crate::splice::Slot;
 
 /// Largest JSON-RPC message.
 pub(super) const LARGEST_BODY: usize = 1 << 20;
@@ -52,7 +54,7 @@ pub(super) async fn well_formed(
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
     let announced =
         text(&head.headers, &CONTENT_LENGTH).and_then(|text| text.parse::<usize>().ok());
     if announced.is_some_and(|bytes| bytes > LARGEST_BODY) {
@@ -80,13 +82,36 @@ pub(super) async fn well_formed(
     }
     let is_json = text(&head.headers, &CONTENT_TYPE)
         .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("application/json"));
+    let slot = Slot::default();
+    head.extensions.insert(slot.clone());
     let response = next.run(Request::from_parts(head, Body::from(bytes.clone()))).await;
     if is_json && response.status() == StatusCode::UNSUPPORTED_MEDIA_TYPE {
         // It is JSON-RPC, and no MCP message.
         let fault = jsonrpc::no_mcp_message(&bytes, &id);
         return rpc_error(StatusCode::BAD_REQUEST, &id, fault.code, &fault.message);
     }
-    in_json_rpc(response, &id).await
+    in_json_rpc(filled(response, slot).await, &id).await
+}
+
+/// With the answer of a tool where rmcp wrote none.
+async fn filled(response: Response, slot: Slot) -> Response {
+    let (mut head, body) = response.into_parts();
+    let is_json = text(&head.headers, &CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    if !is_json {
+        // A stream: its last event is the answer.
+        let body = body.map_frame(move |frame| frame.map_data(|data| slot.fill(data)));
+        return Response::from_parts(head, Body::new(body));
+    }
+    let Ok(message) = axum::body::to_bytes(body, usize::MAX).await else {
+        return rpc_error(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &Value::Null,
+            -32603,
+            "internal error",
+        );
+    };
+    head.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(head, Body::from(slot.fill(message)))
 }
 
 impl Scopes {
