@@ -34,8 +34,8 @@ pub struct ListenArgs {
     /// Proxies whose X-Forwarded-For is believed, comma list of addresses and networks
     #[arg(long, env = "MAINTENANT_TRUSTED_PROXIES", value_name = "NETWORKS", global = true)]
     pub trusted_proxies: Option<String>,
-    /// Open connections one client address may have on a listener, 0 for any number [default: 128];
-    /// loopback and trusted proxies are not counted
+    /// Open connections one client address may have on a listener, 0 for any number; loopback and
+    /// trusted proxies are not counted [default: 128]
     #[arg(long, env = "MAINTENANT_CONNECTIONS_PER_CLIENT", value_name = "NUMBER", global = true)]
     pub connections_per_client: Option<String>,
 }
