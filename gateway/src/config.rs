@@ -393,7 +393,7 @@ fn fallback_url() -> Url {
 pub(crate) fn http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("is no URL ({error})"))?;
     if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
-        return Err("is neither http://… nor https://…".to_owned());
+        return Err("is neither http://… nor https://…, such as http://localhost:8081".to_owned());
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("holds credentials; use MAINTENANT_API_TOKEN".to_owned());

@@ -219,7 +219,8 @@ const UNREACHABLE: [(&str, Said); 9] = [
         "failed to lookup address",
         (
             "the name in MAINTENANT_URL does not resolve",
-            "The operator has to correct the name, or the gateway's DNS.",
+            "The operator has to start the collector, since in Docker what is stopped has no name, \
+             or to correct the name.",
         ),
     ),
     (
@@ -251,7 +252,7 @@ const UNREACHABLE: [(&str, Said); 9] = [
 ];
 
 /// The same of TLS.
-const UNTRUSTED: [(&str, Said); 11] = [
+const UNTRUSTED: [(&str, Said); 12] = [
     (
         "corrupt message",
         (
@@ -266,6 +267,13 @@ const UNTRUSTED: [(&str, Said); 11] = [
     ("not valid yet", TOO_EARLY),
     ("NotValidYet", TOO_EARLY),
     ("UnknownIssuer", STRANGE),
+    (
+        "CaUsedAsEndEntity",
+        (
+            "its certificate is one of a CA, as `openssl req -x509` makes them",
+            "give the collector one that is not, with `-addext basicConstraints=CA:FALSE`",
+        ),
+    ),
     // A CA of the same name, but another one.
     ("BadSignature", STRANGE),
     (
@@ -425,6 +433,7 @@ mod tests {
         let early = "certificate not valid yet: verification time 1 (UNIX), but certificate is \
                      not valid before 3976214400 (1 seconds in future)";
         check(early, "only later (on 2096-01-01). ");
+        check("CaUsedAsEndEntity", "is one of a CA");
     }
 
     #[test]

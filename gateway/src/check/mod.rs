@@ -283,6 +283,7 @@ async fn part_of_token(admission: &Admission, mcp: &McpSettings, token: &Secret)
                     "; MAINTENANT_MCP_ALLOWED_EMAIL or MAINTENANT_MCP_ALLOWED_SUBJECTS must name it"
                 }
                 Refusal::Unavailable(_) => "; see the issuer above",
+                _ if mcp.auth.issuers.is_empty() => "; it is not the one in MAINTENANT_MCP_TOKEN",
                 _ => "; let the issuer make one that keeps this rule",
             };
             part.fails("token", format!("refused: {refusal}{next}"));

@@ -108,9 +108,11 @@ impl Upstream {
         plain && self.token.borrow().is_some()
     }
 
-    /// Whether loopback is the collector's machine and ours alike, as far as it is known here.
+    /// Whether loopback is the collector's machine and ours alike, as far as it is known here. A name
+    /// without a dot is a container's beside us; who reads an answer cannot resolve it.
     pub(super) fn is_at_loopback(&self) -> bool {
-        matches!(&self.target, Target::Http(url) if url.host_str().is_some_and(is_loopback))
+        let is_near = |host: &str| is_loopback(host) || !host.contains(['.', ':']);
+        matches!(&self.target, Target::Http(url) if url.host_str().is_some_and(is_near))
     }
 
     /// The address of the public status page, as far as it is known here.

@@ -87,7 +87,7 @@ impl Listener {
                 let name = host.trim_start_matches('[').trim_end_matches(']');
                 let listener = bind_tcp(name, *port)
                     .await
-                    .with_context(|| format!("cannot listen on {address}"))?;
+                    .with_context(|| format!("cannot listen on {address}, see MAINTENANT_ADDR"))?;
                 Ok(Self::Tcp(listener, tls))
             }
             Address::Unix(path) => {

@@ -137,6 +137,7 @@ mod tests {
         }
         let local = "http://localhost:8080/status/#incident-5";
         at(Target::Http("http://127.0.0.1:8080".parse().unwrap()), Some(local), local);
+        at(Target::Http("http://collector:8081".parse().unwrap()), Some(local), local);
         at(Target::Unix("/run/m.sock".into()), Some(local), "/status/#incident-5");
         let public = "https://s.example.org/status/#incident-5";
         at(Target::Unix("/run/m.sock".into()), Some(public), public);
