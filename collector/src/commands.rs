@@ -37,14 +37,14 @@ impl Command {
                 tracing::info!(file = %file.display(), "token {what}");
                 Ok(())
             }
-            Self::SocketProxy => {
+            Self::SocketProxy { only } => {
                 let logging = log.check(&mut faults);
                 let address = listen.check(default_address, &mut faults).address;
                 let socket = socket_proxy::socket(collector.docker_host.as_deref(), &mut faults);
                 faults.finish()?;
                 logging.init();
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(socket_proxy::run(&address, &socket))
+                runtime.block_on(socket_proxy::run(&address, &socket, only))
             }
         }
     }

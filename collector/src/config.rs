@@ -60,7 +60,11 @@ pub enum Command {
     Token { file: PathBuf },
     /// Pass on from MAINTENANT_ADDR to the unix socket of DOCKER_HOST what the collector asks of the
     /// engine, and nothing else
-    SocketProxy,
+    SocketProxy {
+        /// Let in only loopback and who has an address of these names, comma list
+        #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+        only: Vec<String>,
+    },
 }
 
 /// What only the collector needs; also part of the standalone program.

@@ -2,7 +2,8 @@
 //!
 //! Whoever can open the socket owns the machine. So a process that does nothing else holds it, and
 //! gives the collector what [`is_asked`] names. Of a request nothing is passed on but its path and
-//! query: no header, no body, no upgrade of the connection.
+//! query: no header, no body, no upgrade of the connection. Processes of the host reach every
+//! container network, so it can be told whom to let in.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use maintenant_serve::guard::{BodyLimits, guarded};
+use maintenant_serve::guard::{BodyLimits, Peer, guarded};
 use maintenant_serve::listener::{ConnectionLimits, Drain, Listener, serve_all};
 use maintenant_serve::logging::foreign;
 use maintenant_serve::process::Signals;
@@ -62,13 +63,13 @@ pub fn socket(docker_host: Option<&str>, faults: &mut Faults) -> PathBuf {
     faults.or(PathBuf::new(), "DOCKER_HOST", parsed)
 }
 
-/// Serves until a signal.
-pub async fn run(address: &Address, socket: &Path) -> anyhow::Result<()> {
+/// Serves until a signal, those whom [`may_ask`] lets in.
+pub async fn run(address: &Address, socket: &Path, only: &[String]) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let listener = Listener::bind(address, None).await?;
     tracing::info!(address = listener.address(), socket = %socket.display(), "listening");
     let drain = Drain::default();
-    let routes = guarded(routes(socket)?, BodyLimits::default());
+    let routes = guarded(routes(socket, only)?, BodyLimits::default());
     // It has one client, the collector.
     let limits = ConnectionLimits::default();
     let limits = ConnectionLimits { per_client: limits.connections, ..limits };
@@ -82,7 +83,14 @@ pub async fn run(address: &Address, socket: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn routes(socket: &Path) -> anyhow::Result<Router> {
+#[derive(Clone)]
+struct Door {
+    engine: reqwest::Client,
+    socket: PathBuf,
+    only: Vec<String>,
+}
+
+fn routes(socket: &Path, only: &[String]) -> anyhow::Result<Router> {
     let engine = reqwest::Client::builder()
         .unix_socket(socket)
         .no_proxy()
@@ -90,13 +98,47 @@ fn routes(socket: &Path) -> anyhow::Result<Router> {
         .connect_timeout(CONNECT_DEADLINE)
         .pool_max_idle_per_host(0)
         .build()?;
-    Ok(Router::new().fallback(pass).with_state((engine, socket.to_owned())))
+    let door = Door { engine, socket: socket.to_owned(), only: only.to_vec() };
+    Ok(Router::new().fallback(pass).with_state(door))
 }
 
-async fn pass(
-    State((engine, socket)): State<(reqwest::Client, PathBuf)>,
-    request: Request,
-) -> Response {
+/// Whether this client has an address of one of the names `only`, which are looked up each time as
+/// containers come and go. Where there are none, everybody may. Loopback is this container's own
+/// health check; of a unix socket the file's mode has decided.
+async fn may_ask(only: &[String], peer: Option<Peer>) -> bool {
+    let address = match peer {
+        _ if only.is_empty() => return true,
+        Some(Peer::Unix) => return true,
+        Some(Peer::Tcp(address)) => address.ip().to_canonical(),
+        None => return false,
+    };
+    if address.is_loopback() {
+        return true;
+    }
+    for name in only {
+        if let Ok(mut found) = tokio::net::lookup_host((name.as_str(), 0)).await
+            && found.any(|one| one.ip().to_canonical() == address)
+        {
+            return true;
+        }
+    }
+    false
+}
+
+async fn pass(State(Door { engine, socket, only }): State<Door>, request: Request) -> Response {
+    let peer = request.extensions().get::<Peer>().copied();
+    if !may_ask(&only, peer).await {
+        let who = only.join(", ");
+        let from = match peer {
+            Some(Peer::Tcp(address)) => address.ip().to_canonical().to_string(),
+            _ => "somebody".to_owned(),
+        };
+        tracing::warn!("refused: {from} is none of {who}");
+        return told(
+            StatusCode::FORBIDDEN,
+            &format!("maintenant's socket proxy is for {who} only"),
+        );
+    }
     let (method, uri) = (request.method(), request.uri());
     if method != Method::GET || !is_asked(uri.path()) {
         let call = foreign(&format!("{method} {}", uri.path()));
@@ -203,6 +245,37 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn only_those_who_are_named_may_ask() {
+        maintenant_serve::process::install_crypto();
+        let check = async |only: &[&str], from: &str, expected: bool| {
+            let only: Vec<String> = only.iter().map(ToString::to_string).collect();
+            let peer = match from {
+                "unix" => Some(Peer::Unix),
+                "unknown" => None,
+                address => Some(Peer::Tcp(address.parse().unwrap())),
+            };
+            assert_eq!(may_ask(&only, peer).await, expected, "{only:?} {from}");
+            let mut request = http::Request::new(Body::empty());
+            peer.map(|peer| request.extensions_mut().insert(peer));
+            *request.uri_mut() = http::Uri::from_static("/_ping");
+            let routes = routes(Path::new("/nowhere"), &only).unwrap();
+            let status = tower::ServiceExt::oneshot(routes, request).await.unwrap().status();
+            // Nothing is at that socket: who may ask is told so.
+            assert_eq!(status == StatusCode::BAD_GATEWAY, expected, "{only:?} {from}: {status}");
+        };
+        let two = ["192.0.2.9", "192.0.2.10"];
+        check(&two, "192.0.2.9:1", true).await;
+        check(&two, "[::ffff:192.0.2.10]:1", true).await;
+        check(&two, "192.0.2.1:1", false).await;
+        check(&two, "[2001:db8::9]:1", false).await;
+        check(&two, "127.0.0.1:1", true).await;
+        check(&two, "unix", true).await;
+        check(&two, "unknown", false).await;
+        check(&["name of nobody"], "192.0.2.9:1", false).await;
+        check(&[], "192.0.2.1:1", true).await;
+    }
+
     async fn served(path: &Path, app: Router, tasks: &mut JoinSet<()>) {
         let listener = Listener::bind(&Address::Unix(path.to_owned()), None).await.unwrap();
         tasks.spawn(serve(listener, app, ConnectionLimits::default(), Drain::default()));
@@ -219,7 +292,7 @@ mod tests {
         };
         let mut tasks = JoinSet::new();
         served(&socket, Router::new().fallback(any(echo)), &mut tasks).await;
-        served(&door, routes(&socket).unwrap(), &mut tasks).await;
+        served(&door, routes(&socket, &[]).unwrap(), &mut tasks).await;
         let client = reqwest::Client::builder().unix_socket(door.as_path()).build().unwrap();
         let ask = async |method: Method, path: &str| {
             let url = format!("http://d{path}");

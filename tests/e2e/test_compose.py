@@ -106,6 +106,15 @@ def test_who_holds_the_socket_has_no_way_out(alone: Alone, docker: Docker) -> No
     assert within == {f"{alone.here.project}_{name}_1" for name in ("collector", "socket-proxy")}
 
 
+def test_processes_of_this_machine_reach_the_proxy_and_are_refused(alone: Alone) -> None:
+    networks = alone.here.container("socket-proxy")["NetworkSettings"]["Networks"]
+    address = networks[alone.here.network("engine")]["IPAddress"]
+    for path in ("/containers/json", "/_ping"):
+        answer = httpx.get(f"http://{address}:2375{path}")
+        assert answer.status_code == 403, answer.text
+        assert answer.json()["message"] == "maintenant's socket proxy is for collector only"
+
+
 def test_images_say_what_they_are(alone: Alone, docker: Docker) -> None:
     for service in ("collector", "gateway"):
         name = alone.here.container(service)["Config"]["Image"]

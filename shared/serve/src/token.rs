@@ -48,15 +48,18 @@ pub fn make(file: &Path) -> anyhow::Result<bool> {
     if file.try_exists().with_context(|| format!("cannot look at {}", file.display()))? {
         return Ok(false);
     }
-    let (mut upper, mut lower) = ([0; 16], [0; 16]);
+    let (mut upper, mut lower, mut name) = ([0; 16], [0; 16], [0; 8]);
     rand::fill(&mut upper)
         .and_then(|()| rand::fill(&mut lower))
+        .and_then(|()| rand::fill(&mut name))
         .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
     let text = format!("{:032x}{:032x}", u128::from_ne_bytes(upper), u128::from_ne_bytes(lower));
-    let draft = file.with_extension(format!("{}.new", std::process::id()));
+    // Of this call alone: processes of two containers may have one id, and nobody can have put a
+    // link or a file of his there.
+    let draft = file.with_extension(format!("{:016x}.new", u64::from_ne_bytes(name)));
     let write = || {
         let mut options = OpenOptions::new();
-        let mut to = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut to = options.write(true).create_new(true).mode(0o600).open(&draft)?;
         writeln!(to, "{text}")?;
         to.sync_all()?;
         // Unlike a renaming this never replaces a file.
@@ -108,6 +111,40 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
         let error = make(&folder.path().join("no/folder")).unwrap_err().to_string();
         assert!(error.contains("no/folder"), "{error}");
+    }
+
+    #[test]
+    fn of_many_at_once_one_makes_the_token_and_nobody_sees_half_of_it() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("token");
+            let start = std::sync::Barrier::new(8);
+            let make_and_read = || {
+                start.wait();
+                let made = make(&file).unwrap();
+                (made, std::fs::read_to_string(&file).unwrap())
+            };
+            let each: Vec<(bool, String)> = std::thread::scope(|scope| {
+                let begun: Vec<_> = (0..8).map(|_| scope.spawn(make_and_read)).collect();
+                begun.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            assert_eq!(each.iter().filter(|(made, _)| *made).count(), 1, "{each:?}");
+            let last = std::fs::read_to_string(&file).unwrap();
+            assert!(each.iter().all(|(_, text)| *text == last && text.len() == 65), "{each:?}");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no draft is left");
+        }
+    }
+
+    #[test]
+    fn what_lies_where_a_draft_was_once_made_is_not_touched() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, other) = (folder.path().join("token"), folder.path().join("other"));
+        std::fs::write(&other, "mine").unwrap();
+        let draft = file.with_extension(format!("{}.new", std::process::id()));
+        std::os::unix::fs::symlink(&other, draft).unwrap();
+        assert!(make(&file).unwrap());
+        assert_eq!(std::fs::read_to_string(&other).unwrap(), "mine");
+        assert!(!std::fs::symlink_metadata(&file).unwrap().is_symlink());
     }
 
     #[test]

@@ -86,6 +86,7 @@ def programs(docker: Docker, tag: str, folder: Path = DEBUG) -> str:
     rootfs = Rootfs()
     rootfs.busybox()
     rootfs.folder("out")
+    SCRATCH.mkdir(parents=True, exist_ok=True)
     for name in PROGRAMS:
         slim = SCRATCH / f"{name}.{tag}"
         subprocess.run(["strip", "-o", slim, folder / name], check=True)
