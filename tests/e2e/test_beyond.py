@@ -102,7 +102,7 @@ def test_resources_prompts_and_completions_are_served(
 ) -> None:
     name = docker.name(f"named-{transport}-{mode}")
     docker.run(name)
-    noticing.rest.until(name)
+    noticing.rest.until(name, state="running")
 
     async def story(client: Client) -> None:
         uris = [resource.uri for resource in (await client.list_resources()).resources]

@@ -150,7 +150,7 @@ def test_what_is_open_in_both_editions_works_in_both(
         "get_updates": ({"container": world.outdated}, str, "1.0.1"),
         "list_alerts": ({"limit": 100}, str, failed),
         "list_certificates": ({}, str, str(world.tls)),
-        "list_containers": ({"limit": 100}, names("containers"), web),
+        "list_containers": ({"name": web}, names("containers"), web),
         "list_endpoints": ({}, str, "shop"),
         "list_heartbeats": ({}, names("heartbeats"), "backup"),
         "pause_monitor": (monitor, paused, "paused"),
