@@ -155,7 +155,7 @@ def test_containers_and_the_host_are_seen(alone: Alone, docker: Docker) -> None:
 
 
 def test_a_label_declares_an_endpoint_that_is_probed_by_name(alone: Alone, docker: Docker) -> None:
-    name = docker.name("shop")
+    name = docker.name("composed-shop")
     docker.shell(
         name,
         "echo open > /tmp/index.html; exec busybox httpd -f -p 8000 -h /tmp",
@@ -179,12 +179,12 @@ def test_another_container_pings_a_heartbeat(alone: Alone, docker: Docker) -> No
 
 
 def test_a_crash_is_alerted(alone: Alone, docker: Docker) -> None:
-    name = docker.name("crashed")
+    name = docker.name("composed-crashed")
     docker.shell(name, "sleep 1; exit 3")
     reader = alone.reader()
 
     def told() -> dict[str, Any]:
-        alerts = reader.call("list_alerts")["alerts"]
+        alerts = reader.call("list_alerts", limit=100)["alerts"]
         mine = [alert for alert in alerts if alert["entity_name"] == name]
         assert mine, [alert["entity_name"] for alert in alerts]
         return mine[0]

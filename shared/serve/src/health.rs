@@ -1,10 +1,11 @@
 //! Whether a server of ours answers: what a container's health check asks, where there is neither a
 //! shell nor curl.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -61,24 +62,27 @@ fn ask_over_tls(stream: TcpStream, files: &TlsFiles, path: &str) -> anyhow::Resu
     let own = own.with_context(|| format!("no certificate in {}", files.certificate.display()))?;
     let builder = ClientConfig::builder();
     let provider = builder.crypto_provider().clone();
+    let verifier = Arc::new(Exactly { own, provider, met: AtomicBool::new(false) });
     let config = builder
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Exactly { own, provider }))
+        .with_custom_certificate_verifier(verifier.clone())
         .with_no_client_auth();
     let name = ServerName::try_from("localhost")?;
     let connection = ClientConnection::new(Arc::new(config), name)?;
     let asked = ask(StreamOwned::new(connection, stream), path);
     match asked {
-        Err(error) if files.client_ca.is_some() && is_alert(&error) => Ok(()),
+        Err(error) if files.client_ca.is_some() && verifier.met() && is_end(&error) => Ok(()),
         asked => asked,
     }
 }
 
-/// The server has ended the handshake: nothing was presented to it.
-fn is_alert(error: &anyhow::Error) -> bool {
-    let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    let tls = io.and_then(|error| error.downcast_ref::<rustls::Error>());
+/// The server has ended the connection: nothing was presented to it. Its alert is lost where it hung
+/// up before our request was sent.
+fn is_end(error: &anyhow::Error) -> bool {
+    let Some(io) = error.downcast_ref::<std::io::Error>() else { return false };
+    let tls = io.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
     matches!(tls, Some(rustls::Error::AlertReceived(_)))
+        || matches!(io.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset)
 }
 
 /// Takes the server's own certificate alone. Whose name is in it and whether it is still valid is no
@@ -87,6 +91,14 @@ fn is_alert(error: &anyhow::Error) -> bool {
 struct Exactly {
     own: CertificateDer<'static>,
     provider: Arc<CryptoProvider>,
+    /// It was presented.
+    met: AtomicBool,
+}
+
+impl Exactly {
+    fn met(&self) -> bool {
+        self.met.load(Ordering::Relaxed)
+    }
 }
 
 impl ServerCertVerifier for Exactly {
@@ -99,6 +111,7 @@ impl ServerCertVerifier for Exactly {
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         if *presented == self.own {
+            self.met.store(true, Ordering::Relaxed);
             return Ok(ServerCertVerified::assertion());
         }
         let fault = "another certificate is presented than that of MAINTENANT_TLS_CERT";
