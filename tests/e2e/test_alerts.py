@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,6 @@ from support.receiver import receiver as listening
 from support.rest import Rest
 from support.wait import wait_until
 
-LOOP = "sleep 0.2; exit 7"
 EAT_MEMORY = "x=a; while true; do x=$x$x; done"
 SOON = {"MAINTENANT_CONTAINER_DOWN_AFTER": "1s", "MAINTENANT_ALLOW_PRIVATE_WEBHOOKS": "true"}
 
@@ -58,11 +58,13 @@ def alerts(rest: Rest) -> Alerts:
     return Alerts(rest)
 
 
-@pytest.fixture
-def clocked(docker: Docker, place: Workshop) -> Iterator[tuple[Rest, Clock, Receiver]]:
+@contextmanager
+def clocked(
+    docker: Docker, place: Workshop, **settings: str
+) -> Iterator[tuple[Rest, Clock, Receiver]]:
     """A collector whose clock can be moved, and whom it tells."""
     clock = Clock(place.folder, datetime.now(UTC).isoformat())
-    rest = place.collector(docker.host, **SOON, **clock.settings).rest()
+    rest = place.collector(docker.host, **SOON | settings, **clock.settings).rest()
     with listening() as receiver:
         tell(rest, receiver)
         yield rest, clock, receiver
@@ -124,41 +126,43 @@ def test_an_unhealthy_flip_opens_one_alert_and_closes_it(
 
 
 def test_an_oom_kill_opens_one_critical_alert_that_closes_after_it_ran_well(
-    docker: Docker, clocked: tuple[Rest, Clock, Receiver]
+    docker: Docker, place: Workshop
 ) -> None:
-    rest, clock, receiver = clocked
-    name = docker.name("eater")
-    script = f"test -e /tmp/fed && exec sleep 86400; touch /tmp/fed; {EAT_MEMORY}"
-    container = docker.shell(name, script, memory=20 * 2**20)
-    row = rest.until(name, state="exited")["id"]
-    facts = {"alert_type": "oom_killed", "severity": "critical"}
-    alert = Alerts(rest).until_only("container", row, status="active", **facts)
-    until_told(receiver, alert, "alert.fired oom_killed")
-    docker.start(container)
-    rest.until(name, state="running")
-    clock.advance(minutes=20)
-    Alerts(rest).until_only("container", row, status="resolved", **facts)
-    until_told(receiver, alert, "alert.fired oom_killed", "alert.resolved oom_killed")
+    with clocked(docker, place) as (rest, clock, receiver):
+        name = docker.name("eater")
+        script = f"test -e /tmp/fed && exec sleep 86400; touch /tmp/fed; {EAT_MEMORY}"
+        container = docker.shell(name, script, memory=20 * 2**20)
+        row = rest.until(name, state="exited")["id"]
+        facts = {"alert_type": "oom_killed", "severity": "critical"}
+        alert = Alerts(rest).until_only("container", row, status="active", **facts)
+        until_told(receiver, alert, "alert.fired oom_killed")
+        docker.start(container)
+        rest.until(name, state="running")
+        clock.advance(minutes=20)
+        Alerts(rest).until_only("container", row, status="resolved", **facts)
+        until_told(receiver, alert, "alert.fired oom_killed", "alert.resolved oom_killed")
 
 
 def test_a_crash_loop_opens_one_alert_that_clears_by_time(
-    docker: Docker, clocked: tuple[Rest, Clock, Receiver]
+    docker: Docker, place: Workshop
 ) -> None:
-    rest, clock, receiver = clocked
-    name = docker.name("crashing")
-    script = "echo x >> /tmp/runs; test $(head -c 10 /tmp/runs | tr -d '\\n') = xxxxx && "
-    script += "exec sleep 86400; echo 'fatal: no database' >&2; sleep 0.2; exit 7"
-    docker.shell(name, script, restart="on-failure")
-    row = rest.until(name, state="running", restart_count=4)["id"]
-    facts = {"alert_type": "restart_loop", "severity": "warning"}
-    alert = Alerts(rest).until_only("container", row, status="active", **facts)
-    details = json.loads(alert["details"])
-    assert set(details["exit_codes"]) == {7}, details
-    assert "fatal: no database" in details["last_log_lines"], details
-    until_told(receiver, alert, "alert.fired restart_loop")
-    clock.advance(minutes=30)
-    Alerts(rest).until_only("container", row, status="resolved", **facts)
-    until_told(receiver, alert, "alert.fired restart_loop", "alert.resolved restart_loop")
+    # Longer than Docker waits before it starts one again.
+    patient = {"MAINTENANT_CONTAINER_DOWN_AFTER": "30s"}
+    with clocked(docker, place, **patient) as (rest, clock, receiver):
+        name = docker.name("crashing")
+        script = "echo x >> /tmp/runs; test $(head -c 10 /tmp/runs | tr -d '\\n') = xxxxx && "
+        script += "exec sleep 86400; echo 'fatal: no database' >&2; sleep 0.2; exit 7"
+        docker.shell(name, script, restart="on-failure")
+        row = rest.until(name, state="running", restart_count=4)["id"]
+        facts = {"alert_type": "restart_loop", "severity": "warning"}
+        alert = Alerts(rest).until_only("container", row, status="active", **facts)
+        details = json.loads(alert["details"])
+        assert set(details["exit_codes"]) == {7}, details
+        assert "fatal: no database" in details["last_log_lines"], details
+        until_told(receiver, alert, "alert.fired restart_loop")
+        clock.advance(minutes=30)
+        Alerts(rest).until_only("container", row, status="resolved", **facts)
+        until_told(receiver, alert, "alert.fired restart_loop", "alert.resolved restart_loop")
 
 
 def test_an_endpoint_that_fails_with_its_container_is_told_in_the_containers_alert(
