@@ -22,6 +22,7 @@ mod faults;
 mod fleet;
 mod goals;
 mod issuers;
+mod log;
 mod monitors;
 mod probes;
 mod prompts;

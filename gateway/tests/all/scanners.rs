@@ -1,48 +1,23 @@
 //! What somebody without a token can make a gateway do: little, however often it is asked.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::fake::{Fake, contract};
+use crate::log::Log;
 use crate::wire::Server;
 
 /// Bound on waiting for something that must happen.
 const BOUND: Duration = Duration::from_secs(20);
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn foreign_hosts_and_origins_do_not_fill_the_log() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = Log::begin();
     let fake = Fake::tcp(contract).await;
     let server = Server::gateway(&fake.url, &[]).await;
     for name in ["host", "origin"] {
@@ -54,7 +29,7 @@ async fn foreign_hosts_and_origins_do_not_fill_the_log() {
             assert!(answer.text().await.unwrap().contains(value), "each is told what it sent");
         }
     }
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     let lines = |part: &str| log.lines().filter(|line| line.contains(part)).count();
     assert_eq!((lines("host `evil"), lines("origin `http://evil")), (1, 1), "{log}");
     assert!(log.contains("host `evil0.example` is not allowed"), "{log}");

@@ -1,7 +1,6 @@
 //! Where a caller goes, and where its token does not.
 
-use std::io::Write;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 
 use maintenant_gateway::auth::admission::Admission;
 use maintenant_gateway::caller::Caller;
@@ -14,53 +13,11 @@ use rmcp::model::{CallToolRequestParams, CallToolResponse, ErrorData, ProgressNo
 use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
-use tracing::subscriber::DefaultGuard;
-use tracing::{Dispatch, Level};
-use tracing_subscriber::fmt::MakeWriter;
 
 use super::{ERAS, ISSUER, STATIC, Script, call, gateway, header, tool};
 use crate::fake::{Fake, config, contract};
+use crate::log::Log;
 use crate::wire::Server;
-
-/// Everything that is logged, however loudly.
-#[derive(Clone, Default)]
-pub(super) struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    /// From here on, on this thread, for as long as the guard lives.
-    pub(super) fn begin() -> (Self, DefaultGuard) {
-        // With one subscriber, tracing takes the word of whichever thread first comes by a line
-        // whether anybody wants it, for ever; with two it asks both.
-        static SECOND: OnceLock<Dispatch> = OnceLock::new();
-        SECOND.get_or_init(|| Dispatch::new(tracing_subscriber::registry()));
-        let log = Self::default();
-        let subscriber =
-            tracing_subscriber::fmt().with_max_level(Level::TRACE).with_writer(log.clone());
-        (log, tracing::subscriber::set_default(subscriber.finish()))
-    }
-
-    pub(super) fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        Write::write(&mut *self.0.lock().unwrap(), bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 #[tokio::test]
 async fn no_token_reaches_a_log_or_a_collector() {

@@ -6,10 +6,10 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use super::ERAS;
-use super::identity::Log;
 use super::place::{ALGORITHM, Place, Told, good_keys, jwks, key};
 use crate::fake::object;
 use crate::issuers::ok;
+use crate::log::Log;
 use crate::signer::{Signer, encode};
 
 /// A token with an HMAC under a secret that everyone knows.
