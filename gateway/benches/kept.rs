@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a bench that meets the unexpected has failed")]
 
+mod list;
+
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -14,7 +16,7 @@ use http::Request;
 use maintenant_gateway::auth::admission::Admission;
 use maintenant_gateway::config::Args;
 use maintenant_gateway::{Collectors, Gateway, http as mcp};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -26,20 +28,8 @@ fn main() {
     divan::main();
 }
 
-fn container(id: usize) -> Value {
-    json!({"id": id, "external_id": format!("{id:064x}"), "name": format!("shop-web-{id}"),
-           "image": "registry.example/shop/web:1.27", "state": "running",
-           "health_status": "healthy", "has_health_check": true, "orchestration_group": "shop",
-           "orchestration_unit": "web", "is_ignored": false, "alert_severity": "warning",
-           "restart_threshold": 3, "archived": false, "first_seen_at": "2026-05-05T10:00:00Z",
-           "last_state_change_at": "2026-05-05T10:00:00Z", "runtime_type": "docker",
-           "pod_count": 0, "ready_count": 0})
-}
-
 fn rest() -> Router {
-    let rows: Vec<Value> = (1..=CONTAINERS).map(container).collect();
-    let groups = json!([{"name": "shop", "source": "compose", "containers": rows}]);
-    let list = Arc::new(json!({"groups": groups, "total": CONTAINERS, "archived_count": 0}));
+    let list = Arc::new(list::of(CONTAINERS));
     let containers = move || {
         let list = list.clone();
         async move { axum::response::IntoResponse::into_response(Json(&*list)) }

@@ -5,6 +5,9 @@
 
 #![allow(clippy::print_stderr, reason = "it says where it listens as the programs do")]
 
+#[path = "../benches/list/mod.rs"]
+mod list;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,26 +15,14 @@ use std::time::Duration;
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::{Value, json};
-
-fn container(id: usize) -> Value {
-    json!({"id": id, "external_id": format!("{id:064x}"), "name": format!("shop-web-{id}"),
-           "image": "registry.example/shop/web:1.27", "state": "running",
-           "health_status": "healthy", "has_health_check": true, "orchestration_group": "shop",
-           "orchestration_unit": "web", "is_ignored": false, "alert_severity": "warning",
-           "restart_threshold": 3, "archived": false, "first_seen_at": "2026-05-05T10:00:00Z",
-           "last_state_change_at": "2026-05-05T10:00:00Z", "runtime_type": "docker",
-           "pod_count": 0, "ready_count": 0})
-}
+use serde_json::json;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let wait = Duration::from_millis(arguments.next().unwrap_or_default().parse()?);
     let count: usize = arguments.next().unwrap_or_default().parse()?;
-    let rows: Vec<Value> = (1..=count).map(container).collect();
-    let list = json!({"groups": [{"name": "shop", "source": "compose", "containers": rows}],
-                      "total": count, "archived_count": 0});
+    let list = list::of(count);
     let (list, requests) = (Arc::new(list), Arc::new(AtomicUsize::new(0)));
     let counted = requests.clone();
     let containers = move || {
