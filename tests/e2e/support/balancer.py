@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from .nginx import UNPACKED, free_port
+from .nginx import KEPT_IN_FOLDER, UNPACKED, free_port
 from .places import short_folder
 from .wait import wait_until
 
@@ -19,12 +19,7 @@ pid {folder}/pid;
 error_log {folder}/error.log;
 events {{ worker_connections 512; }}
 http {{
-    access_log {folder}/access.log;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+""" + KEPT_IN_FOLDER + """
     upstream gateways {{
         {servers}
     }}

@@ -13,6 +13,14 @@ from .places import SCRATCH, short_folder
 from .wait import wait_until
 
 UNPACKED = SCRATCH / "nginx"
+# Within `http {}`, for an nginx that keeps everything in one folder.
+KEPT_IN_FOLDER = """\
+    access_log {folder}/access.log;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;"""
 STATUSES = (200, 201, 204, 304, 400, 401, 403, 404, 418, 429, 500, 502, 503, 504)
 REDIRECTS = (301, 302, 303, 307, 308)
 LOG_FORMAT = (

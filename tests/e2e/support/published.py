@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import pki
-from .nginx import UNPACKED, free_port
+from .nginx import KEPT_IN_FOLDER, UNPACKED, free_port
 from .places import REPOSITORY, SCRATCH, short_folder
 from .wait import wait_until
 
@@ -25,12 +25,7 @@ pid {folder}/pid;
 error_log {folder}/error.log info;
 events {{ worker_connections 512; }}
 http {{
-    access_log {folder}/access.log;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+""" + KEPT_IN_FOLDER + """
     include {folder}/maintenant.conf;
 }}
 """
