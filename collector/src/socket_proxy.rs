@@ -5,7 +5,6 @@
 //! query: no header, no body, no upgrade of the connection. Processes of the host reach every
 //! container network, so it can be told whom to let in.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use maintenant_serve::settings::{Address, Faults};
 use serde_json::json;
 
 use crate::docker::{DEFAULT_HOST, Host};
+use crate::socket;
 
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// Beside what is read: how clients of the engine learn its version from a ping.
@@ -176,7 +176,7 @@ fn told(status: StatusCode, message: &str) -> Response {
     (status, Json(json!({ "message": message }))).into_response()
 }
 
-fn why_not(error: &reqwest::Error, socket: &Path) -> String {
+fn why_not(error: &reqwest::Error, path: &Path) -> String {
     let mut last: &(dyn std::error::Error + 'static) = error;
     let mut denied = false;
     loop {
@@ -187,13 +187,11 @@ fn why_not(error: &reqwest::Error, socket: &Path) -> String {
             None => break,
         }
     }
-    let what = format!("the socket proxy cannot ask {}: {last}", socket.display());
-    match socket.metadata() {
-        Ok(found) if denied => {
-            format!("{what}; run it as user {}, or with group {}", found.uid(), found.gid())
-        }
-        _ => what,
+    let path = path.display();
+    if denied {
+        return socket::refused(&path.to_string());
     }
+    format!("the socket proxy cannot ask {path}: {last}")
 }
 
 #[cfg(test)]
