@@ -46,13 +46,8 @@ impl<T: Serialize> IntoCallToolResult for Json<T> {
         if text.len() > CAP {
             return Ok(too_large());
         }
-        if splice::possible() {
-            return Ok(splice::leave(Finished::new(text).map_err(unserializable)?).into());
-        }
-        let value = serde_json::from_str(&text).map_err(unserializable)?;
-        let mut result = CallToolResult::success(vec![ContentBlock::text(text)]);
-        result.structured_content = Some(value);
-        Ok(result.into())
+        let told = Finished::new(&text).and_then(Finished::told);
+        told.map(CallToolResponse::from).map_err(unserializable)
     }
 }
 
@@ -106,7 +101,8 @@ pub trait Bounded: Sized {
 impl Bounded for CallToolResponse {
     fn bytes(&self) -> usize {
         let Self::Complete(result) = self else { return 0 };
-        size(result).saturating_add(splice::bytes())
+        let spliced = if result.content.is_empty() { splice::bytes() } else { 0 };
+        size(result).saturating_add(spliced)
     }
 
     fn bounded(self) -> Result<Self, ErrorData> {

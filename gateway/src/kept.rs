@@ -140,11 +140,7 @@ impl Kept {
             return None;
         }
         answer.parts.iter().for_each(|part| part.source.used());
-        if splice::possible() {
-            Some(splice::leave(answer.finished.clone()))
-        } else {
-            answer.finished.result()
-        }
+        answer.finished.clone().told().ok()
     }
 
     /// Keeps what a tool answered, if it may be.
@@ -183,7 +179,7 @@ fn dated(result: &CallToolResult, parts: &[Part], now: Timestamp) -> Option<Fini
     if !is_dated(&text) {
         budget::date(&mut text, now.checked_sub(oldest.elapsed()).ok()?);
     }
-    (text.len() <= budget::CAP).then(|| Finished::new(text).ok()).flatten()
+    (text.len() <= budget::CAP).then(|| Finished::new(&text).ok()).flatten()
 }
 
 /// It says already from when it is: an answer's last member.

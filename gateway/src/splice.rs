@@ -20,26 +20,35 @@ const NOTHING: &[u8] = br#""content":[]"#;
 /// A tool's answer, written.
 #[derive(Debug, Clone)]
 pub(crate) struct Finished {
-    answer: Arc<str>,
-    /// The members `content` and `structuredContent` of its result.
+    /// The members `content` and `structuredContent` of its result; the answer is their end.
     members: Arc<str>,
+    /// Where the answer begins.
+    at: usize,
 }
 
 impl Finished {
     /// Of an answer that is JSON in one line.
-    pub(crate) fn new(answer: String) -> serde_json::Result<Self> {
-        let escaped = serde_json::to_string(&answer)?;
+    pub(crate) fn new(answer: &str) -> serde_json::Result<Self> {
+        let escaped = serde_json::to_string(answer)?;
         let content = format!(r#""content":[{{"type":"text","text":{escaped}}}]"#);
-        let members = format!(r#"{content},"structuredContent":{answer}"#).into();
-        Ok(Self { answer: answer.into(), members })
+        let members = format!(r#"{content},"structuredContent":{answer}"#);
+        Ok(Self { at: members.len().saturating_sub(answer.len()), members: members.into() })
+    }
+
+    fn answer(&self) -> &str {
+        self.members.get(self.at..).unwrap_or_default()
+    }
+
+    /// The result of this call: the answer itself, or where it has a slot, what stands for it.
+    pub(crate) fn told(self) -> serde_json::Result<CallToolResult> {
+        if is_possible() { Ok(leave(self)) } else { self.result() }
     }
 
     /// The same as rmcp takes it.
-    pub(crate) fn result(&self) -> Option<CallToolResult> {
-        let text = ContentBlock::text(&*self.answer);
-        let mut result = CallToolResult::success(vec![text]);
-        result.structured_content = Some(serde_json::from_str(&self.answer).ok()?);
-        Some(result)
+    fn result(&self) -> serde_json::Result<CallToolResult> {
+        let mut result = CallToolResult::success(vec![ContentBlock::text(self.answer())]);
+        result.structured_content = Some(serde_json::from_str(self.answer())?);
+        Ok(result)
     }
 }
 
@@ -48,7 +57,7 @@ pub(crate) fn answer_of(result: &CallToolResult) -> Option<String> {
     if let Some(text) = result.content.first() {
         return text.as_text().map(|block| block.text.clone());
     }
-    SLOT.try_with(|slot| slot.0.get().map(|finished| finished.answer.to_string())).ok().flatten()
+    SLOT.try_with(|slot| slot.0.get().map(|finished| finished.answer().to_owned())).ok().flatten()
 }
 
 /// Where a call over HTTP leaves its finished answer; an extension of the request.
@@ -85,12 +94,12 @@ pub(crate) async fn within<F: Future>(slot: Option<Slot>, call: F) -> F::Output 
 }
 
 /// The answer of this call can be left in a slot.
-pub(crate) fn possible() -> bool {
+fn is_possible() -> bool {
     SLOT.try_with(|slot| slot.0.get().is_none()).unwrap_or(false)
 }
 
 /// Leaves the answer of this call in its slot. The result that stands for it.
-pub(crate) fn leave(answer: Finished) -> CallToolResult {
+fn leave(answer: Finished) -> CallToolResult {
     let _ = SLOT.try_with(|slot| slot.0.set(answer));
     CallToolResult::success(Vec::<ContentBlock>::new())
 }
@@ -113,12 +122,12 @@ mod tests {
     #[tokio::test]
     async fn an_answer_that_was_left_arrives_as_rmcp_would_have_written_it() {
         let answer = json!({"name": "\"content\":[] \n\u{1f433}", "rows": [1, 2.5, null]});
-        let finished = Finished::new(answer.to_string()).unwrap();
+        let finished = Finished::new(&answer.to_string()).unwrap();
         let slot = Slot::default();
         let call = async {
-            assert!(possible());
-            let result = leave(finished.clone());
-            assert!(!possible(), "an answer is left once");
+            assert!(is_possible());
+            let result = finished.clone().told().unwrap();
+            assert!(!is_possible(), "an answer is left once");
             assert_eq!(answer_of(&result).unwrap(), answer.to_string());
             (result, bytes())
         };
@@ -135,12 +144,12 @@ mod tests {
     async fn what_holds_an_answer_or_has_none_to_take_is_left_as_it_is() {
         let slot = Slot::default();
         assert_eq!(slot.fill(MESSAGE.into()), MESSAGE, "nothing was left");
-        let finished = Finished::new("{}".to_owned()).unwrap();
-        within(Some(slot.clone()), async { leave(finished) }).await;
+        let finished = Finished::new("{}").unwrap();
+        within(Some(slot.clone()), async { finished.told().unwrap() }).await;
         let error =
             r#"{"result":{"content":[{"type":"text","text":"\"content\":[]"}],"isError":true}}"#;
         assert_eq!(slot.fill(error.into()), error);
-        assert!(!possible(), "outside of a call");
-        assert!(!within(None, async { possible() }).await, "of a call without a slot");
+        assert!(!is_possible(), "outside of a call");
+        assert!(!within(None, async { is_possible() }).await, "of a call without a slot");
     }
 }

@@ -96,7 +96,8 @@ pub(super) async fn well_formed(
 /// With the answer of a tool where rmcp wrote none.
 async fn filled(response: Response, slot: Slot) -> Response {
     let (mut head, body) = response.into_parts();
-    let is_json = text(&head.headers, &CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    let is_json =
+        text(&head.headers, &CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
     if !is_json {
         // A stream: its last event is the answer.
         let body = body.map_frame(move |frame| frame.map_data(|data| slot.fill(data)));
