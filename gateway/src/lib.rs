@@ -33,6 +33,7 @@ pub mod listed;
 pub mod log_stream;
 pub mod progress;
 pub mod prompts;
+mod reach;
 pub mod resources;
 pub mod schema;
 pub mod server;
