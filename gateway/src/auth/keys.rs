@@ -87,12 +87,9 @@ impl KeySet {
         Ok(set)
     }
 
-    pub fn len(&self) -> usize {
+    /// Of usable keys; never zero.
+    pub fn count(&self) -> usize {
         self.keys.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
     }
 
     /// Reason and count of the keys that cannot be used.
@@ -337,7 +334,7 @@ mod tests {
     fn one_bad_key_does_not_spoil_the_others_and_is_counted() {
         let keys = [json!({"kty": "oct", "k": "AA"}), rsa_key(), json!(null), ec_key()];
         let set = set(&keys).unwrap();
-        assert_eq!((set.len(), set.skipped().values().sum::<usize>()), (2, 2));
+        assert_eq!((set.count(), set.skipped().values().sum::<usize>()), (2, 2));
     }
 
     #[test]
@@ -364,9 +361,21 @@ mod tests {
     #[test]
     fn only_the_first_64_keys_are_read() {
         let keys = |count| (0..count).map(|_| rsa_key()).collect::<Vec<_>>();
-        assert_eq!(set(&keys(64)).unwrap().len(), 64);
+        assert_eq!(set(&keys(64)).unwrap().count(), 64);
         let many = set(&keys(70)).unwrap();
-        assert_eq!((many.len(), many.skipped()["beyond the first 64"]), (64, 6));
+        assert_eq!((many.count(), many.skipped()["beyond the first 64"]), (64, 6));
+    }
+
+    #[test]
+    fn each_key_is_published_once_under_an_id_of_its_own() {
+        let twin = with(rsa_key(), json!({"kid": "another name of the same key"}));
+        let set = set(&[rsa_key(), ec_key(), twin, ed_key()]).unwrap();
+        let mut published: Vec<_> =
+            set.published().keys().iter().map(|key| key.key_id().to_owned()).collect();
+        assert_eq!(published.len(), 3);
+        published.sort_unstable();
+        published.dedup();
+        assert_eq!(published.len(), 3, "{published:?}");
     }
 
     /// How many keys are candidates for a token, and whether its kid is known.

@@ -96,7 +96,7 @@ impl Keys {
     pub fn state(&self) -> KeysState {
         let progress = self.progress.borrow();
         KeysState {
-            keys: progress.good.as_ref().map_or(0, |good| good.set.len()),
+            keys: progress.good.as_ref().map_or(0, |good| good.set.count()),
             usable: self.fresh(&progress).is_some(),
             fetched_at: progress.good.as_ref().map(|good| good.at_wall),
             error: progress.error.clone(),
@@ -174,7 +174,7 @@ impl Keys {
             match fetched {
                 Ok(set) => {
                     if progress.good.is_none() || progress.error.is_some() {
-                        let (keys, skipped) = (set.len(), set.skipped().values().sum::<usize>());
+                        let (keys, skipped) = (set.count(), set.skipped().values().sum::<usize>());
                         tracing::info!(issuer = foreign(issuer), keys, skipped, "keys fetched");
                     }
                     let set = Arc::new(set);

@@ -173,7 +173,7 @@ async fn every_fault_of_an_issuer_is_told_in_time_and_passes() {
         let error = fetched.err().unwrap_or_else(|| panic!("{name}: taken"));
         assert!(error.contains(part), "{name}: {error}");
         server.now(|_| ok(&jwks()));
-        assert_eq!(keys.fetch().await.map(|set| set.len()), Ok(1), "after {name}");
+        assert_eq!(keys.fetch().await.map(|set| set.count()), Ok(1), "after {name}");
     }
     assert!(elsewhere.paths.lock().unwrap().is_empty(), "a redirect was followed");
 }
@@ -201,7 +201,7 @@ async fn discover(path: &str, at: &str, keys_at: &str) -> (Result<usize, String>
     });
     let issuer = Issuer { name, jwks_url: None };
     let http = Http::new(&issuer, &AuthSettings::default()).unwrap();
-    let keys = http.fetch().await.map(|set| set.len());
+    let keys = http.fetch().await.map(|set| set.count());
     let paths = server.paths.lock().unwrap().clone();
     (keys, paths)
 }
@@ -271,7 +271,7 @@ async fn metadata_are_bounded_as_keys_are() {
         assert!(error.contains(part), "{error}");
         let good = good.clone();
         server.now(move |path| if path == "/jwks" { ok(&jwks()) } else { ok(&good) });
-        assert_eq!(http.fetch().await.map(|set| set.len()), Ok(1), "after {part}");
+        assert_eq!(http.fetch().await.map(|set| set.count()), Ok(1), "after {part}");
     }
     assert!(!server.paths.lock().unwrap().iter().any(|path| path == "/x"));
 }
@@ -303,7 +303,7 @@ async fn an_issuer_with_its_own_ca_is_reached_and_a_stranger_is_not() {
         let jwks_url = Some(format!("https://localhost:{port}/jwks").parse().unwrap());
         let settings = AuthSettings { issuer_ca: ca, ..AuthSettings::default() };
         let issuer = Issuer { name: "i".to_owned(), jwks_url };
-        Http::new(&issuer, &settings).unwrap().fetch().await.map(|set| set.len())
+        Http::new(&issuer, &settings).unwrap().fetch().await.map(|set| set.count())
     };
     assert_eq!(fetch(Some(certificate)).await, Ok(1));
     assert!(fetch(Some(files[1].0.clone())).await.unwrap_err().contains("cannot connect"));
