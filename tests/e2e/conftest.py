@@ -9,18 +9,20 @@ from support.engine import Engine
 from support.mcp_clients import LEGACY, MODERN, Reader, Target
 from support.programs import Program, Workshop, workshop
 from support.rest import Rest
+from support.wait import wait_until
 
 KINDS = [(transport, era) for transport in ("stdio", "http") for era in (LEGACY, MODERN)]
 READERS = [pytest.param(kind, id="-".join(kind)) for kind in KINDS]
 
 
 class System:
-    """A collector that watches an engine, and a gateway in front of it."""
+    """A collector that watches an engine, which it hears by now, and a gateway in front of it."""
 
     def __init__(self, place: Workshop, docker_host: str, **settings: str) -> None:
         self.place = place
         self.collector: Program = place.collector(docker_host, **settings)
         self.rest: Rest = self.collector.rest()
+        self.rest.until_connected(True)
         self._readers: dict[tuple[str, str], Reader] = {}
 
     @cached_property
@@ -52,7 +54,7 @@ class System:
 def docker() -> Iterator[Docker]:
     """The machine's own engine. Every container made through it is removed at the end."""
     engine = Docker()
-    assert engine.answers(), f"no Docker engine answers at {engine.socket}; start dockerd"
+    wait_until(engine.answers, f"a Docker engine answers at {engine.socket}; start dockerd")
     engine.ensure_image()
     try:
         yield engine

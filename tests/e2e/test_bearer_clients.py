@@ -9,6 +9,7 @@ import pytest
 from conftest import System
 from support.issuers import SCOPES, Issuer
 from support.mcp_clients import LEGACY, MODERN, Reader, Target, ask_with_v1_client
+from support.nginx import free_port
 from support.panva import Panva
 from support.places import NODE_MODULES
 from support.programs import Program, clean_environment, workshop
@@ -37,9 +38,7 @@ def guarded(system: System) -> Iterator[Guarded]:
     issuer = Panva()
     try:
         with workshop() as place:
-            first = place.gateway(system.collector.url)
-            address = first.address
-            first.stop()
+            address = f"127.0.0.1:{free_port()}"
             gateway = place.gateway(
                 system.collector.url,
                 MAINTENANT_ADDR=address,
@@ -48,6 +47,7 @@ def guarded(system: System) -> Iterator[Guarded]:
                 MAINTENANT_MCP_SCOPES="true",
                 MAINTENANT_MCP_TOKEN=STATIC,
             )
+            gateway.until_ready()
             audience = f"{gateway.url}/mcp"
             everything = issuer.person(scope=" ".join(SCOPES), audience=audience).access
             narrow = issuer.machine(scope=SCOPES[0], audience=audience).access

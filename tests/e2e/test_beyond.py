@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 import pytest
 from conftest import System
@@ -15,6 +16,7 @@ from support.docker import Docker
 from support.mcp_clients import MODERN
 from support.places import binary
 from support.programs import clean_environment, workshop
+from support.wait import wait_until
 
 OVERVIEW, ALERTS = "monitor://overview", "monitor://alerts/active"
 PROMPTS = ["certificate_review", "triage", "weekly_report", "what_changed"]
@@ -27,6 +29,8 @@ def noticing(docker: Docker) -> Iterator[System]:
     with workshop() as place:
         system = System(place, docker.host, MAINTENANT_CONTAINER_DOWN_AFTER="1s")
         try:
+            # What had ended before it looked would be no news.
+            system.rest.until_connected(True)
             yield system
         finally:
             system.close()
@@ -56,6 +60,17 @@ async def read(client: Client, uri: str) -> dict[str, Any]:
     (contents,) = result.contents
     assert contents.mime_type == "application/json"
     return json.loads(contents.text)
+
+
+async def offered(
+    client: Client, reference: PromptReference | ResourceTemplateReference, typed: dict[str, str]
+) -> list[str]:
+    """What an argument is completed to. Of a collector that is slow for once that is nothing."""
+
+    def values() -> list[str]:
+        return anyio.from_thread.run(client.complete, reference, typed).completion.values
+
+    return await anyio.to_thread.run_sync(wait_until, values, f"{typed} is completed")
 
 
 @pytest.mark.parametrize("transport", ["http", "stdio"])
@@ -121,10 +136,8 @@ def test_resources_prompts_and_completions_are_served(
         assert "changed since `2h`" in text
 
         template = ResourceTemplateReference(uri="monitor://containers/{name}")
-        found = await client.complete(template, {"name": "name", "value": name[:-1]})
-        assert name in found.completion.values
+        assert name in await offered(client, template, {"name": "name", "value": name[:-1]})
         prompt = PromptReference(name="triage")
-        found = await client.complete(prompt, {"name": "container", "value": name})
-        assert found.completion.values == [name]
+        assert await offered(client, prompt, {"name": "container", "value": name}) == [name]
 
     tell(noticing, transport, mode, story)

@@ -26,7 +26,7 @@ def test_a_collector_in_order_is_well_and_mcp_need_not_be_set(
     place: Workshop, docker: Docker
 ) -> None:
     collector = place.collector(docker.host, MAINTENANT_API_TOKEN=TOKEN)
-    collector.until_listening()
+    collector.rest().until_connected(True)
     docker.run(docker.name("watched"))
     settings = {"MAINTENANT_URL": collector.url, "MAINTENANT_API_TOKEN": TOKEN}
     ended = check(place, 0, "--json", **settings)

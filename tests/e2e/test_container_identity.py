@@ -14,9 +14,9 @@ Story = tuple[str, int, str]
 def renamed(docker: Docker, rest: Rest) -> Story:
     old, new = docker.name("before"), docker.name("after")
     container = docker.run(old)
-    row = rest.until(old)["id"]
+    row = rest.until(old, state="running")["id"]
     docker.rename(container, new)
-    rest.until(new)
+    rest.until(new, state="running")
     return new, row, container
 
 
@@ -24,7 +24,7 @@ def renamed(docker: Docker, rest: Rest) -> Story:
 def recreated(docker: Docker, rest: Rest) -> Story:
     name = docker.name("recreated")
     first = docker.run(name)
-    row = rest.until(name)["id"]
+    row = rest.until(name, state="running")["id"]
     docker.remove(first)
     rest.until_gone(name)
     second = docker.run(name)
@@ -43,7 +43,7 @@ def composed(docker: Docker, rest: Rest) -> Story:
     }
     old, new = f"{project}-web-1", f"{project}-web-1-new"
     first = docker.run(old, labels=labels)
-    row = rest.until(old)["id"]
+    row = rest.until(old, state="running")["id"]
     docker.remove(first)
     rest.until_gone(old)
     second = docker.run(new, labels=labels)

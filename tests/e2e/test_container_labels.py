@@ -30,7 +30,7 @@ def labelled(docker: Docker, rest: Rest) -> dict[str, str]:
     docker.run(names["project"], labels={**compose, "com.docker.compose.service": "web"})
     # The ignored one was started first and events are in order: it has been seen by now.
     for word in ("grouped", "project"):
-        rest.until(names[word])
+        rest.until(names[word], state="running")
     return names
 
 

@@ -52,7 +52,7 @@ def test_a_second_collector_on_one_database_is_refused_and_names_the_holder(
     collector = place.collector(docker.host)
     assert collector.address
     second = place.collector(docker.host)
-    code = second.wait(within=10)
+    code = second.wait()
     assert code not in (0, 64), f"{code}: {second.log}"
     assert str(place.database) in second.log
     assert str(collector.process.pid) in second.log, second.log
@@ -78,7 +78,7 @@ def test_a_second_collector_by_another_path_is_refused_too(
     collector = place.collector("", MAINTENANT_RUNTIME="none")
     assert collector.address
     second = place.collector("", MAINTENANT_RUNTIME="none", MAINTENANT_DB=str(alias(place)))
-    code = second.wait(within=10)
+    code = second.wait()
     assert code not in (0, 64), f"{code}: {second.log}"
     assert str(collector.process.pid) in second.log, second.log
     assert collector.rest().get("/health")["status"] == "ok"

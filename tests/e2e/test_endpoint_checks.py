@@ -63,7 +63,7 @@ def stories(nginx: Nginx, tls_port: int, banner: int, itself: str) -> dict[str, 
         "silent": Story(
             url("/silent"), status="down", cause="first_byte", options={"timeout": "1s"}
         ),
-        "slow": Story(url("/slow"), status="down", cause="body", options={"timeout": "1s"}),
+        "slow": Story(url("/slow"), status="down", cause="body", options={"timeout": "3s"}),
         "closed": Story(f"http://127.0.0.1:{closed}/", status="down", cause="connect"),
         "unknown-name": Story("http://does-not-exist.invalid/", status="down", cause="dns"),
         "words": Story(
@@ -175,7 +175,7 @@ def declared(
         assert unchecked == []
         return True
 
-    wait_until(all_checked, "every endpoint was checked", within=40)
+    wait_until(all_checked, "every endpoint was checked")
     try:
         yield made
     finally:
@@ -199,12 +199,17 @@ def endpoints(reader: Reader, **filters: Any) -> dict[str, dict[str, Any]]:
 def test_each_check_finds_what_is_so_and_names_the_cause(
     reader: Reader, declared: dict[str, tuple[int, Story]]
 ) -> None:
-    rows = endpoints(reader, name="check-")
-    found = {
-        name: (rows[f"check-{name}"]["status"], rows[f"check-{name}"].get("cause"))
-        for name in declared
-    }
-    assert found == {name: (story.status, story.cause) for name, (_, story) in declared.items()}
+    expected = {name: (story.status, story.cause) for name, (_, story) in declared.items()}
+
+    def so() -> dict[str, dict[str, Any]]:
+        rows = endpoints(reader, name="check-")
+        found = {name: rows.get(f"check-{name}", {}) for name in declared}
+        seen = {name: (row.get("status"), row.get("cause")) for name, row in found.items()}
+        assert seen == expected
+        return rows
+
+    # A machine that was too busy for one check makes the next one well.
+    rows = wait_until(so, "each check finds what is so")
     for name, (id, story) in declared.items():
         row = rows[f"check-{name}"]
         assert row["id"] == id

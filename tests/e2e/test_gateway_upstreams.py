@@ -7,7 +7,7 @@ from support.docker import Docker
 from support.mcp_clients import MODERN, Reader, Target
 from support.programs import Program, Workshop
 from support.rest import Rest
-from support.tools import health, listed, listing
+from support.tools import health, listed, listing, until_running
 
 NOBODY = "http://127.0.0.1:9"
 TOKEN = "correct-horse-battery-staple"
@@ -37,7 +37,7 @@ def test_a_collector_is_reached_over_a_unix_socket(place: Workshop, docker: Dock
     Rest(f"unix:{socket}").until(name, state="running")
     gateway = place.gateway(f"unix:{socket}")
     with reading(gateway) as reader:
-        assert listed(reader, name)["state"] == "running"
+        until_running(reader, name)
 
 
 def test_two_collectors_are_read_as_one_and_told_apart(place: Workshop, docker: Docker) -> None:
@@ -59,7 +59,7 @@ def test_one_of_two_that_is_silent_is_named_and_the_other_still_read(
     docker.run(name)
     one.rest().until(name, state="running")
     with reading(place.gateway(f"berlin={one.url},paris={NOBODY}")) as reader:
-        assert listed(reader, name)["state"] == "running"
+        until_running(reader, name)
         sources = reader.call("list_containers")["sources"]
         assert {source["name"]: source["ok"] for source in sources} == {
             "berlin": True,

@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 from support.docker import SESSION_LABEL, Docker
 from support.mcp_clients import MODERN, Reader, Target
+from support.nginx import free_port
 from support.pings import Heartbeat
 from support.places import REPOSITORY
 from support.programs import Program, Workshop
@@ -219,6 +220,7 @@ def test_planted_secrets_are_told_nowhere(docker: Docker, place: Workshop) -> No
     name = planted(docker, canaries, place.folder)
     rest = collector.rest()
     row = rest.until(name, state="running")["id"]
+    wait_until(lambda: len(docker.logged(name)) == PER_KIND, "each line is written")
     beats = [Heartbeat.create(rest, f"job {at}") for at in range(max(1, PER_KIND // 6))]
     for beat in beats:
         canaries.made[beat.uuid] = "ping"
@@ -317,7 +319,9 @@ ALSO = ["[::]", "[fe80::1]", "[fd00:ec2::254]", "[fd20:ce::254]", "[ff02::1]", "
 @contextmanager
 def canary() -> Iterator[tuple[int, list[Any]]]:
     """A listener on every address of this machine: its port, and who connected."""
-    listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    # Not a port that another test had, to which its collector may still go.
+    address = ("::", free_port())
+    listener = socket.create_server(address, family=socket.AF_INET6, dualstack_ipv6=True)
     seen: list[Any] = []
 
     def accept() -> None:

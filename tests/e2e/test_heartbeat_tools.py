@@ -12,7 +12,8 @@ from support.rest import Rest
 
 def ping(system: System, heartbeat: dict[str, object], signal: str = "") -> None:
     """One ping; the answer says that it is stored."""
-    answer = httpx.get(f"{system.collector.url}/ping/{heartbeat['uuid']}{signal}")
+    url = f"{system.collector.url}/ping/{heartbeat['uuid']}{signal}"
+    answer = httpx.get(url, timeout=20)
     assert answer.status_code == 200, answer.text
 
 

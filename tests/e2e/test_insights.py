@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from conftest import System
 from support.alerts import Alerts
 from support.docker import Docker
 from support.mcp_clients import Reader
-from support.programs import Workshop, workshop
+from support.programs import Workshop
 from support.rest import Rest
 from support.sse import EventStream
 from support.wait import wait_until
@@ -187,13 +186,13 @@ def test_what_is_dangerous_is_alerted_once_across_restarts_and_ends_when_it_is_r
     details = json.loads(alert["details"])
     assert details["insight_count"] == "1"
     assert details["insights"][0]["type"] == "docker_socket_mounted"
-    assert Alerts(rest).of("container", rest.expect(harmless)["id"]) == []
+    assert Alerts(rest).of("container", rest.until(harmless)["id"]) == []
     before = of(rest, row)
     collector.stop()
 
     rest = place.collector(docker.host).rest()
     with rest.stream("/containers/events", headers={"Last-Event-ID": "0-0"}) as stream:
-        rest.until_connected(True, within=20)
+        rest.until_connected(True)
         again = Alerts(rest).until_only("container", row, status="active", **facts)
         assert again["id"] == alert["id"]
         assert of(rest, row) == before, "insights keep their times"

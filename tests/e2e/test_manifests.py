@@ -373,7 +373,7 @@ def eventful(place: Workshop, keys: "Keys") -> str:
         MAINTENANT_MCP_RATE="1",
         MAINTENANT_MCP_CACHE="2s",
     )
-    wait_until(lambda: httpx.get(f"{gateway.url}/readyz").is_success, "it has the issuer's keys")
+    gateway.until_ready()
     assert call(gateway, None).status_code == 401
     answers = [call(gateway, token).text for _ in range(2)]
     assert "Too many calls" in answers[1], answers
@@ -381,7 +381,7 @@ def eventful(place: Workshop, keys: "Keys") -> str:
     url = metrics_url(gateway)
 
     def after_the_reload() -> str:
-        text = httpx.get(url).text
+        text = httpx.get(url, timeout=20).text
         assert "maintenant_reloads_total{" in text
         return text
 

@@ -247,7 +247,8 @@ def test_what_a_receiver_refuses_is_counted_and_comes_again(rest: Rest, hook: Re
     assert [one["webhook_id"] for one in pending] == [row]
     assert "503" in pending[0]["last_error"]
     hook.status = 200
-    wait_until(lambda: webhook(rest, row)["failure_count"] == 0, "it is delivered", within=40)
+    # The fourth try comes half a minute after the third.
+    wait_until(lambda: webhook(rest, row)["failure_count"] == 0, "it is delivered")
     assert len({post.headers["idempotency-key"] for post in hook.posts}) == 1
     assert len({post.body for post in hook.posts}) == 1
     rest.http.delete(f"/webhooks/{row}")
@@ -263,15 +264,18 @@ def test_nothing_is_lost_when_the_collector_is_killed_amid_deliveries(place: Wor
         for beat in beats:
             beat.ping()
             beat.ping("fail")
-        wait_until(lambda: len(hook.posts) == 4, "its places are taken")
+        wait_until(lambda: len(hook.posts) >= 4, "its places are taken")
         what = "all changes are stored"
         wait_until(lambda: len(rest.get("/notifications", limit=200)["notifications"]) == 24, what)
         first.kill()
         begun = [post.headers["idempotency-key"] for post in hook.posts]
     with receiver(port) as hook:
         rest = start(place).rest()
-        what = "all are delivered"
-        wait_until(lambda: not rest.get("/notifications", status="pending")["notifications"], what)
+
+        def is_done() -> bool:
+            return not rest.get("/notifications", status="pending")["notifications"]
+
+        wait_until(is_done, "all are delivered")
         posts = list(hook.posts)
         assert webhook(rest, row)["last_delivery_status"] == "delivered"
     keys = [post.headers["idempotency-key"] for post in posts]
@@ -291,7 +295,9 @@ def test_what_was_taken_but_not_recorded_before_a_kill_comes_again_as_the_same(
     rest = first.rest()
     row = subscribe(rest, hook, event_types=["heartbeat.status_changed"])
     # From its first answer on nothing can be written.
-    lock = sqlite3.connect(place.database, isolation_level=None, check_same_thread=False)
+    lock = sqlite3.connect(
+        place.database, timeout=60, isolation_level=None, check_same_thread=False
+    )
     hook.before_answer = lambda: lock.execute("BEGIN IMMEDIATE")
     Heartbeat.create(rest, interval_seconds=3600).ping()
     wait_until(lambda: hook.posts, "it is taken")

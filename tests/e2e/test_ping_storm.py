@@ -19,7 +19,7 @@ async def storm(jobs: list[Heartbeat], acknowledged: Counter[str], kill: asyncio
 
     async def client(number: int) -> None:
         chosen = random.Random(number)
-        async with httpx.AsyncClient(timeout=10) as http:
+        async with httpx.AsyncClient(timeout=60) as http:
             for turn in range(10_000):
                 job = chosen.choice(jobs)
                 name = f"{number}-{turn}"

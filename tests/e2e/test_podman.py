@@ -49,15 +49,19 @@ def names(podman: Docker, watched: System) -> dict[str, str]:
     stopped = podman.run(names["stopped"])
     removed = podman.run(names["removed"])
     rest = watched.rest
-    for word in names:
-        rest.until(names[word], state="running")
-    row = rest.expect(names["crashed"])["id"]
-    wait_until(lambda: rest.logs(row) == ["ready"], "the signal is waited for")
+    rows = {word: rest.until(names[word], state="running")["id"] for word in names}
+
+    def logged(word: str, *lines: str) -> None:
+        wait_until(lambda: sorted(rest.logs(rows[word])) == list(lines), f"{word} has logged")
+
+    logged("running", "hello", "oops")
+    logged("crashed", "ready")  # the signal is waited for
     podman.kill(crashed, "WINCH")
+    rest.until(names["crashed"], state="exited")
+    # Not before: a removal makes the collector compare, and it might find what it is to hear.
     podman.stop(stopped, grace=0)
     podman.remove(removed)
     rest.until(names["stopped"], state="exited")
-    rest.until(names["crashed"], state="exited")
     rest.until_gone(names["removed"])
     return names
 

@@ -38,8 +38,11 @@ def test_the_group_of_the_socket_is_named_at_the_start_in_the_status_get_health_
     assert f"refuses user {NOBODY}; add the collector to group {group}" in said, said
     assert group_add in said and "usermod -aG" in said, said
 
-    failed = [line for line in collector.log_lines if line.get("level") == "WARN"]
-    assert any(said in str(line["message"]) for line in failed), collector.last_words
+    def warned() -> bool:
+        failed = [line for line in collector.log_lines if line.get("level") == "WARN"]
+        return any(said in str(line["message"]) for line in failed)
+
+    wait_until(warned, "the collector tells it", context=lambda: collector.last_words)
 
     gateway = place.gateway(collector.url)
     reader = Reader("get_health", Target.http(gateway.url), MODERN)

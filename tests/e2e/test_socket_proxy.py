@@ -8,7 +8,7 @@ from support.docker import Docker
 from support.mcp_clients import LEGACY, MODERN
 from support.programs import Workshop, workshop
 from support.proxy import DOCUMENTED, SocketProxy
-from support.tools import described, health, listed, log_lines
+from support.tools import described, health, log_lines, until_running
 from support.wait import wait_until
 
 LOGS = "/containers/{id}/logs"
@@ -40,8 +40,8 @@ def test_the_documented_calls_are_enough(
     check = ["sh", "-c", "test ! -e /tmp/sick"]
     container = docker.shell(name, "echo hello; sleep 86400", healthcheck=check)
     system.rest.until(name, health_status="healthy")
-    assert listed(reader, name)["state"] == "running"
-    assert log_lines(reader, name) == ["hello"]
+    until_running(reader, name)
+    wait_until(lambda: log_lines(reader, name) == ["hello"], "its line is written")
 
     docker.stop(container, grace=0)
     system.rest.until(name, state="exited")
@@ -54,13 +54,13 @@ def test_the_documented_calls_are_enough(
 
     docker.remove(container)
     system.rest.until_gone(name)
-    assert health(reader)["connected"] is True
+    wait_until(lambda: health(reader)["connected"], "the engine is heard")
 
 
 def test_nothing_else_is_ever_asked(open_proxy: tuple[SocketProxy, System]) -> None:
     """Runs after the test above, on its calls."""
     proxy, system = open_proxy
-    assert system.rest.runtime()["connected"] is True
+    system.rest.until_connected(True)
     assert proxy.calls, "the proxy was not used"
     assert {call for call in proxy.calls if not call.allowed} == set()
     assert {call.route for call in proxy.calls} <= set(DOCUMENTED)
@@ -72,6 +72,8 @@ def test_with_logs_refused_the_rest_works_and_the_loss_is_named(
 ) -> None:
     proxy, system = proxied(place, docker, refused={LOGS})
     try:
+        # Of what had ended before it looked there are no transitions.
+        system.rest.until_connected(True)
         name = docker.name("speechless")
         docker.shell(name, "echo unheard; sleep 0.5; exit 5")
         system.rest.until(name, state="exited")
@@ -89,7 +91,7 @@ def test_with_logs_refused_the_rest_works_and_the_loss_is_named(
             return True
 
         wait_until(named, "runtime/status names the refused call")
-        assert system.rest.runtime()["connected"] is True
+        system.rest.until_connected(True)
     finally:
         system.close()
         proxy.close()

@@ -4,6 +4,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -130,6 +131,8 @@ def seen(browser: Browser, url: str, name: str) -> None:
         assert not objections, objections
 
 
+# A browser is started for each of its pictures.
+@pytest.mark.timeout(600)
 def test_the_page_tells_what_is_well_degraded_out_and_maintained(
     page: Page, browser: Browser
 ) -> None:
@@ -194,6 +197,7 @@ def test_the_page_changes_while_it_is_open(page: Page, browser: Browser) -> None
     page.until("Web shop", "operational")
     with browser.open(page.url) as document:
         wait_until(lambda: "Web shop" in document(), "the page is open")
+        document.until_stream("open")
         page.ask("POST", "/incidents", 201, title="It broke", severity="minor")
         wait_until(lambda: "It broke" in document(), "the incident is shown", every=0.5)
 
@@ -207,6 +211,7 @@ def test_what_a_reader_opened_stays_and_keeps_the_focus(page: Page, browser: Bro
     focus = "document.activeElement.parentElement.id"
     with browser.open(page.url) as document:
         wait_until(lambda: "Web shop" in document(), "the page is open")
+        document.until_stream("open")
         document.run("document.querySelector('summary').click()")
         document.run("document.querySelector('summary').focus()")
         document.run("document.getElementById('main').dataset.old = 'yes'")
@@ -238,11 +243,13 @@ def test_the_page_comes_back_to_its_events_after_they_were_refused(
         assert page.public.get("/status/events").status_code == 503
         with browser.open(page.url) as document:
             wait_until(lambda: "Web shop" in document(), "the page is open")
+            document.until_stream("error")
             # It tries again after half a minute at most, and asks for the page anew then.
             document.run("document.getElementById('as-of').dataset.old = 'yes'")
             seats.close()
+            document.until_stream("open")
             fresh = "document.getElementById('as-of').dataset.old === undefined"
-            wait_until(lambda: document.run(fresh), "it is connected", within=45, every=0.5)
+            wait_until(lambda: document.run(fresh), "the page is asked for anew", every=0.5)
 
 
 def test_it_needs_nothing_from_elsewhere_and_runs_nothing_foreign(page: Page) -> None:
@@ -268,13 +275,16 @@ def test_it_needs_nothing_from_elsewhere_and_runs_nothing_foreign(page: Page) ->
 
 
 def test_a_public_client_is_limited(page: Page) -> None:
-    codes = [page.public.get("/status/api").status_code for _ in range(60)]
-    assert set(codes) == {200, 429}
-    refused = next(
-        answer
-        for answer in (page.public.get("/status/api") for _ in range(60))
-        if answer.status_code == 429
-    )
+    answers: list[httpx.Response] = []
+
+    def too_many() -> httpx.Response | None:
+        # Together: one after the other may be slow enough to be let in.
+        with ThreadPoolExecutor(20) as visitors:
+            answers.extend(visitors.map(lambda _: page.public.get("/status/api"), range(60)))
+        return next((answer for answer in answers if answer.status_code == 429), None)
+
+    refused = wait_until(too_many, "one is refused")
+    assert {answer.status_code for answer in answers} == {200, 429}
     assert refused.json()["error"]["code"] == "rate_limited"
     assert int(refused.headers["retry-after"]) >= 1
 
@@ -334,8 +344,9 @@ def test_a_window_begins_and_ends_on_time_and_mutes_its_components(place: Worksh
         ends_at="2026-06-01T13:00:00Z", component_ids=[shop_id],
     )
     assert window["active"] is False and window["url"].endswith(f"#maintenance-{window['id']}")
-    clock.set("2026-06-01T11:59:57Z")
+    clock.set("2026-06-01T11:59:30Z")
     page.until("Web shop", "operational")
+    clock.set("2026-06-01T11:59:57Z")
     page.until("Web shop", "under_maintenance")
     assert clock.now.isoformat() >= "2026-06-01T12:00:00"
     incident = wait_until(lambda: page.api()["active_incidents"], "the window is announced")[0]

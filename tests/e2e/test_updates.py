@@ -15,7 +15,7 @@ from support.docker import Docker
 from support.mcp_clients import Reader
 from support.places import short_folder
 from support.programs import workshop
-from support.registry import OCI, PASSWORD, USER, Registry, registry
+from support.registry import OCI, PASSWORD, USER, Registry, only_scan, registry
 from support.rest import Rest
 from support.wait import wait_until
 
@@ -67,10 +67,17 @@ def scan(rest: Rest, *names: str) -> dict[str, Any]:
     ended = wait_until(
         lambda: (s := rest.get(path)) and s["status"] != "running" and s,
         "the scan ends",
-        within=60,
     )
     assert ended["status"] == "completed", ended
     return ended
+
+
+def asked_by_scan(rest: Rest, store: Registry, repository: str, *names: str) -> list[str]:
+    """What a scan asks a registry for, of one repository."""
+    with only_scan():
+        before = len(store.asked())
+        scan(rest, *names)
+        return [line for line in store.asked()[before:] if f"/{repository}/" in line]
 
 
 def found(rest: Rest, name: str) -> dict[str, Any]:
@@ -131,18 +138,14 @@ def test_tags_are_compared_within_their_form(docker: Docker, store: Registry, re
         image = f"{store.host}/forms:{tag}"
         store.pull(image)
         names[tag] = run(docker, image, f"form-{number}")
-    before = len(store.asked())
-    scan(rest, *names.values())
-    asked = [line for line in store.asked()[before:] if "/forms/" in line]
+    asked = asked_by_scan(rest, store, "forms", *names.values())
     for tag, verdict in expected.items():
         row = found(rest, names[tag])
         assert facts(row) == verdict, row
         assert row["why"]
     assert "17" in found(rest, names["16"])["why"]
     assert asked.count("GET /v2/forms/tags/list") == 1, asked
-    before = len(store.asked())
-    scan(rest)
-    again = [line for line in store.asked()[before:] if "/forms/" in line]
+    again = asked_by_scan(rest, store, "forms")
     heads = sorted(f"HEAD /v2/forms/manifests/{tag}" for tag in expected)
     assert sorted(again) == sorted(["GET /v2/forms/tags/list", *heads]), again
 
@@ -168,9 +171,7 @@ def test_a_manifest_list_is_compared_by_this_platform(
     store.index("multi", "latest", {"amd64": two, "arm64": two})
     scan(rest)
     assert facts(found(rest, name)) == ("available", "digest_only", "latest")
-    before = len(store.asked())
-    scan(rest)
-    asked = [line for line in store.asked()[before:] if "/multi/" in line]
+    asked = asked_by_scan(rest, store, "multi")
     assert asked == ["HEAD /v2/multi/manifests/latest"], "what is known is not read again"
 
 
@@ -310,9 +311,7 @@ def test_tls_and_a_password_from_dockers_own_configuration(docker: Docker) -> No
             system = System(place, docker.host, **settings)
             scan(system.rest, name)
             assert facts(found(system.rest, name)) == ("available", "patch", "1.0.1")
-            before = len(locked.asked())
-            scan(system.rest)
-            again = [line for line in locked.asked()[before:] if "/secret/app/" in line]
+            again = asked_by_scan(system.rest, locked, "secret/app")
             steady = ["GET /v2/secret/app/tags/list", "HEAD /v2/secret/app/manifests/1.0.0"]
             assert again == steady, "no request is spent on a refusal"
             assert PASSWORD not in system.collector.log

@@ -1,5 +1,6 @@
 """Alerts as REST tells them."""
 
+import json
 from typing import Any
 
 from .rest import Rest
@@ -32,7 +33,7 @@ class Alerts:
         """Newest first."""
         return self.all(entity_type=kind, entity_id=entity)
 
-    def until_only(self, kind: str, entity: int, *, within: float = 30, **facts: Any) -> Any:
+    def until_only(self, kind: str, entity: int, **facts: Any) -> Any:
         """Waits until the one alert there ever was of this entity has these facts."""
 
         def so() -> dict[str, Any]:
@@ -42,4 +43,15 @@ class Alerts:
             assert seen == facts, alerts[0]
             return alerts[0]
 
-        return wait_until(so, f"the only alert of {kind} {entity} is {facts}", within=within)
+        return wait_until(so, f"the only alert of {kind} {entity} is {facts}")
+
+    def until_detailed(self, alert: dict[str, Any], detail: str) -> dict[str, Any]:
+        """Waits until the details of the alert have this one, and returns them all. What is found
+        out after it opened is added within seconds."""
+
+        def details() -> dict[str, Any]:
+            told: dict[str, Any] = json.loads(self.rest.get(f"/alerts/{alert['id']}")["details"])
+            assert told.get(detail), told
+            return told
+
+        return wait_until(details, f"alert {alert['id']} has its {detail}")

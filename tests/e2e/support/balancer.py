@@ -65,7 +65,7 @@ class Balancer:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-        wait_until(self._listens, "nginx listens", within=10, context=self.log)
+        wait_until(self._listens, "nginx listens", context=self.log)
 
     def log(self) -> str:
         """What it complained about."""

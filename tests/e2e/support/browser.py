@@ -11,8 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from .wait import wait_until
+
 PHONE = (390, 1600)
 DESK = (1100, 1500)
+# Before the page's own scripts: notes what last became of its stream of events.
+NOTING = """
+window.EventSource = class extends EventSource {
+  constructor(...given) {
+    super(...given);
+    for (const word of ['open', 'error']) {
+      this.addEventListener(word, () => { window.streamed = word; });
+    }
+  }
+};
+"""
 
 
 class Document:
@@ -24,6 +37,11 @@ class Document:
     def __call__(self) -> str:
         """The document as it is at this moment."""
         return str(self.run("document.documentElement.outerHTML"))
+
+    def until_stream(self, word: str) -> None:
+        """Waits until its stream of events is `open`, or has come to an `error`."""
+        what = f"the page's stream of events: {word}"
+        wait_until(lambda: self.run("window.streamed") == word, what)
 
     def run(self, expression: str) -> Any:
         """The value of an expression of JavaScript."""
@@ -83,8 +101,11 @@ class Browser:
                             assert "error" not in answer, answer
                             return answer["result"]
 
-                target = call("Target.createTarget", url=url)["targetId"]
+                target = call("Target.createTarget", url="about:blank")["targetId"]
                 session = call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+                call("Page.enable", session)
+                call("Page.addScriptToEvaluateOnNewDocument", session, source=NOTING)
+                call("Page.navigate", session, url=url)
 
                 def evaluate(expression: str) -> Any:
                     answer = call(
@@ -97,7 +118,7 @@ class Browser:
                     yield Document(evaluate)
                 finally:
                     process.terminate()
-                    process.wait(timeout=15)
+                    process.wait(timeout=30)
 
     def _flags(self, profile: str) -> list[str]:
         return [

@@ -28,9 +28,13 @@ def moment(text: str) -> datetime:
 class Clock:
     """The wall clock of the programs that are started with its settings."""
 
-    def __init__(self, folder: Path, start: str) -> None:
+    def __init__(self, folder: Path, start: str | None = None) -> None:
+        """Without a start it is right: an engine dates its events by the real one."""
         self._file = folder / "clock"
-        self.set(start)
+        if start is None:
+            self._move(0)
+        else:
+            self.set(start)
 
     @property
     def settings(self) -> dict[str, str]:
@@ -70,7 +74,7 @@ class Clock:
                 self.advance(seconds=5)
             return value
 
-        return wait_until(step, what, every=0.5, within=60)
+        return wait_until(step, what, every=0.5)
 
     def _move(self, offset: float) -> None:
         self._offset = offset

@@ -54,7 +54,7 @@ class Installation:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=400,
             check=False,
         )
         said = f"{done.stdout}\n{done.stderr}"
@@ -65,7 +65,7 @@ class Installation:
         """`docker-compose up -d`, and everything it started is healthy."""
         self.settings |= settings
         self.compose("up", "-d", "--build", *arguments)
-        wait_until(self.is_healthy, "every container is healthy", within=60, context=self.logs)
+        wait_until(self.is_healthy, "every container is healthy", within=120, context=self.logs)
 
     def is_healthy(self) -> bool:
         checked = [one["State"] for one in self.containers() if "Health" in one["State"]]

@@ -60,6 +60,10 @@ class Gap:
     end: int
 
 
+# Milliseconds of a gap that may count: between an engine's last answer and the look at the clock.
+SLACK = 1_000
+
+
 def now() -> int:
     """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000

@@ -20,6 +20,8 @@ from .wait import wait_until
 IMAGE = "maintenant-test/busybox:1"
 SESSION_LABEL = "maintenant-test.session"
 APPLETS = ["sh", "echo", "false", "head", "printf", "sleep", "test", "touch", "tr", "true"]
+# In a script: it goes on when `Docker.tell` says so. What it did before has been seen by then.
+UNTIL_TOLD = "until test -e /tmp/told; do sleep 0.1; done"
 FOREVER = ["sleep", "86400"]
 
 
@@ -109,7 +111,7 @@ class Docker:
             body["Healthcheck"] = {
                 "Test": ["CMD", *healthcheck],
                 "Interval": second,
-                "Timeout": 2 * second,
+                "Timeout": 10 * second,
                 "Retries": 2,
             }
         if stop_signal:
@@ -175,6 +177,10 @@ class Docker:
         body = {"Cmd": list(command), "AttachStdout": True, "AttachStderr": True}
         exec_id = self.call("POST", f"/containers/{container}/exec", json=body).json()["Id"]
         self.call("POST", f"/exec/{exec_id}/start", json={"Detach": False, "Tty": False})
+
+    def tell(self, container: str) -> None:
+        """Lets a script go on behind its `UNTIL_TOLD`."""
+        self.execute(container, ["touch", "/tmp/told"])
 
     def logged(self, container: str) -> list[str]:
         """Lines of a container without a terminal in the order of Docker's own timestamps."""

@@ -36,7 +36,7 @@ class Engine:
         """Starts what does not run and waits until the engine answers."""
         if self._containerd is None:
             self._containerd = self._spawn("containerd", ["--config", self._containerd_config()])
-            wait_until(self._containerd_socket.exists, "containerd listens", within=30)
+            wait_until(self._containerd_socket.exists, "containerd listens")
         # A new network namespace has a loopback interface that is down.
         command = ["--net", "sh", "-c", '"$0" ip link set lo up && exec "$@"']
         command += [str(static_busybox()), "dockerd", "-H", self.host, *self._options]
@@ -51,7 +51,7 @@ class Engine:
             self._docker = Docker(self.socket)
         docker = self._docker
         # A restarted engine first ends what its predecessor left running.
-        wait_until(docker.answers, "the second engine answers", within=90, context=self.log_tail)
+        wait_until(docker.answers, "the second engine answers", context=self.log_tail)
         docker.ensure_image()
         return docker
 
@@ -60,6 +60,11 @@ class Engine:
         """What to put before a command that is to run in the engine's network."""
         assert self._dockerd is not None
         return ["nsenter", f"--net=/proc/{self._dockerd.pid}/ns/net"]
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it was not killed since."""
+        return self._dockerd is not None
 
     def kill(self) -> None:
         """`kill -9` of the daemon; its containers go on until it is back."""

@@ -54,7 +54,7 @@ class Load:
     def until_answered(self, more: int) -> None:
         """Waits for this many further answers."""
         goal = self.answered + more
-        wait_until(lambda: self.answered >= goal, f"{more} more answers", within=60)
+        wait_until(lambda: self.answered >= goal, f"{more} more answers", within=100)
 
     def end(self) -> None:
         self._stop.set()

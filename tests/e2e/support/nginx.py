@@ -1,11 +1,14 @@
 """A real nginx as what is probed: statuses, redirects, slow answers, TLS, mail with STARTTLS."""
 
+import itertools
 import json
+import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +71,7 @@ class Nginx:
         assert self.program, "nginx is not there; tests/run fetches it, or apt-get install nginx"
         self.folder = short_folder("nginx")
         self.port = free_port()
+        self._ports = [self.port]
         self._tls: list[_Tls] = []
         self._mail: list[str] = []
         # Its queue takes connections and nobody ever answers them.
@@ -90,6 +94,7 @@ class Nginx:
         `protocols` may be old ones: `TLSv1 TLSv1.1`.
         """
         port = port or free_port()
+        self._ports.append(port)
         self._tls.append(_Tls(port, chain, key, name, protocols))
         return port
 
@@ -112,7 +117,7 @@ class Nginx:
         command = [str(self.program), "-p", str(self.folder), "-c", str(self._configuration)]
         with (self.folder / "output.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        wait_until(self._listens, "nginx listens", within=10, context=self.log)
+        wait_until(self._listens, "nginx listens", context=self.log)
 
     def reload(self) -> None:
         """Reads certificates and servers anew, soon after."""
@@ -153,11 +158,15 @@ class Nginx:
         assert self._process is not None
         if self._process.poll() is not None:
             raise RuntimeError(f"nginx ended at once: {self.log()}")
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", self.port)) == 0
+        for port in self._ports:
+            with socket.socket() as client:
+                if client.connect_ex(("127.0.0.1", port)) != 0:
+                    return False
+        return True
 
     def _mail_server(self, protocol: str, chain: Path, key: Path) -> int:
         port = free_port()
+        self._ports.append(port)
         self._mail.append(
             f"server {{ listen 127.0.0.1:{port}; protocol {protocol}; starttls on;"
             f" ssl_certificate {chain}; ssl_certificate_key {key}; }}"
@@ -250,9 +259,19 @@ class Nginx:
 
 
 def free_port() -> int:
-    """A port on which nobody listens, and that no outgoing connection takes for itself."""
+    """A port on which nobody listens, and that nobody takes meanwhile: no outgoing connection, no
+    other worker of pytest and, for long, no other caller."""
     while True:
-        port = random.randrange(20000, 32000)
+        port = next(_PORTS)
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port
+
+
+def _ports() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 20_000 + 1_000 * (worker % 12)
+    return itertools.cycle(random.sample(range(first, first + 1_000), 1_000))
+
+
+_PORTS = _ports()

@@ -33,10 +33,10 @@ class Podman:
             self._process = subprocess.Popen(
                 command, env=self._environment(), stdout=log, stderr=log
             )
-        wait_until(self.socket.exists, "Podman listens", within=30, context=self.log)
+        wait_until(self.socket.exists, "Podman listens", context=self.log)
         # Bridged networks need plugins; the tests need no network.
         docker = Docker(self.socket, image=IMAGE, network="none")
-        wait_until(docker.answers, "Podman answers", within=30, context=self.log)
+        wait_until(docker.answers, "Podman answers", context=self.log)
         docker.ensure_image()
         return docker
 
@@ -46,7 +46,7 @@ class Podman:
     def close(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(timeout=20)
+            self._process.wait(timeout=60)
         # One `podman container cleanup` per container may still be at work.
         wait_until(lambda: not mentioning(self.folder), "Podman's helpers have ended")
         unmount_below(self.folder)

@@ -44,7 +44,7 @@ class Postgres:
                 [*UNPRIVILEGED, *command], env=self._environment, stdout=log, stderr=log, cwd="/"
             )
         what = "PostgreSQL accepts connections"
-        wait_until(lambda: "ready to accept" in self.log(), what, within=30, context=self.log)
+        wait_until(lambda: "ready to accept" in self.log(), what, context=self.log)
 
     def log(self) -> str:
         return self._log.read_text(errors="replace")

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from .places import binary, short_folder
 from .rest import Rest
 from .wait import wait_until
@@ -80,7 +82,7 @@ class Program:
             return [str(line["address"]) for line in said]
 
         what = f"{self.name} listens"
-        return wait_until(addresses, what, within=30, context=lambda: self.last_words)
+        return wait_until(addresses, what, context=lambda: self.last_words)
 
     @property
     def address(self) -> str:
@@ -92,16 +94,23 @@ class Program:
         scheme = "https" if "MAINTENANT_TLS_CERT" in self.settings else "http"
         return f"{scheme}://{self.address}"
 
+    def until_ready(self) -> None:
+        """Waits until a gateway has the keys of its issuers, and its collectors answer."""
+        url = f"{self.url}/readyz"
+        what = f"{self.name} is ready"
+        ready = lambda: httpx.get(url, timeout=20).is_success  # noqa: E731
+        wait_until(ready, what, context=lambda: self.last_words)
+
     def rest(self, token: str | None = None) -> Rest:
         """A client of its REST API."""
         return Rest(self.url, token or self.settings.get("MAINTENANT_API_TOKEN"))
 
-    def terminate(self, within: float = 15) -> int:
+    def terminate(self, within: float = 30) -> int:
         """SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.wait(within)
 
-    def wait(self, within: float = 15) -> int:
+    def wait(self, within: float = 30) -> int:
         """Waits for its end and returns the exit code."""
         try:
             return self.process.wait(timeout=within)

@@ -52,7 +52,7 @@ class SocketProxy:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
-        assert self._ready.wait(5), "the proxy does not listen"
+        assert self._ready.wait(20), "the proxy does not listen"
 
     def close(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -61,7 +61,7 @@ class Published:
                 stdout=log,
                 stderr=log,
             )
-        wait_until(self._listens, f"{kind} listens", within=20, context=self.logs)
+        wait_until(self._listens, f"{kind} listens", context=self.logs)
 
     def logs(self) -> str:
         """Everything it wrote anywhere."""

@@ -39,7 +39,7 @@ class Post:
 class Receiver:
     """Takes posts and answers with a status, or not at all while `status` is `None`."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int | None = None) -> None:
         self.status: int | None = 200
         self.posts: list[Post] = []
         # Called when a post was read, before it is answered.
@@ -69,8 +69,9 @@ class Receiver:
             block_on_close = False
             request_queue_size = 128
 
-        self._server = Server(("127.0.0.1", port), Handler)
-        self.port = self._server.server_address[1]
+        # One that is free again for the next receiver of a test.
+        self.port = port or free_port()
+        self._server = Server(("127.0.0.1", self.port), Handler)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def url(self, path: str = "/hook") -> str:
@@ -88,7 +89,7 @@ class Receiver:
 
 
 @contextmanager
-def receiver(port: int = 0) -> Iterator[Receiver]:
+def receiver(port: int | None = None) -> Iterator[Receiver]:
     one = Receiver(port)
     try:
         yield one
@@ -125,6 +126,7 @@ def mail_server(
         Keep(),
         hostname="127.0.0.1",
         port=free_port(),
+        ready_timeout=40,
         authenticator=authenticate if asks else None,
         auth_required=asks,
         auth_require_tls=False,

@@ -1,6 +1,7 @@
 """A real image registry on loopback: Debian's docker-registry, and images pushed to it."""
 
 import base64
+import fcntl
 import json
 import re
 import shutil
@@ -177,6 +178,16 @@ class Registry:
         for image in listed:
             self.docker._http.delete(f"/images/{image['Id']}", params={"force": True})
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def only_scan() -> Iterator[None]:
+    """For the length of a `with` block no other worker's collector scans: each looks at all
+    containers of the engine, and asks the registries of all tests."""
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    with (SCRATCH / "scan.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class Rest:
         assert found is not None, f"{name} is not listed"
         return found
 
-    def until(self, name: str, *, within: float = 20, **facts: Any) -> dict[str, Any]:
+    def until(self, name: str, **facts: Any) -> dict[str, Any]:
         """Waits until the container is listed with these facts."""
 
         def so() -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Rest:
             assert seen == facts, seen
             return found
 
-        return wait_until(so, f"{name} is listed with {facts}", within=within)
+        return wait_until(so, f"{name} is listed with {facts}")
 
     def until_last_words(self, name: str) -> None:
         """Waits until the newest end has its last log lines; they are read after the end."""
@@ -82,10 +82,10 @@ class Rest:
     def runtime(self) -> dict[str, Any]:
         return self.get("/runtime/status")
 
-    def until_connected(self, connected: bool, *, within: float) -> None:
+    def until_connected(self, connected: bool) -> None:
         """Waits until the engine is heard, or is known not to be."""
         what = "the engine is heard" if connected else "the engine is missed"
-        wait_until(lambda: self.runtime()["connected"] is connected, what, within=within)
+        wait_until(lambda: self.runtime()["connected"] is connected, what)
 
     @contextmanager
     def stream(

@@ -48,7 +48,7 @@ class EventStream:
     def comments(self) -> list[Frame]:
         return [frame for frame in list(self.frames) if frame.comment is not None]
 
-    def expect(self, event: str, *, within: float = 20, **facts: Any) -> Frame:
+    def expect(self, event: str, **facts: Any) -> Frame:
         """Waits for an event of that name whose data has these facts."""
 
         def seen() -> Frame | None:
@@ -60,7 +60,6 @@ class EventStream:
         frame = wait_until(
             seen,
             f"event {event} with {facts}",
-            within=within,
             context=lambda: [(f.event, f.text) for f in self.events][-20:],
         )
         assert frame is not None

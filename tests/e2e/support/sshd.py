@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
@@ -86,7 +87,12 @@ class Sshd:
             [f"{self.folder}/bin/ssh", "-N", *options, "-L", f"{near}:{far}", HOST],
             stdin=subprocess.DEVNULL,
         )
-        wait_until(near.is_socket, "ssh forwards", context=lambda: self.log)
+
+        def forwards() -> bool:
+            with socket.socket(socket.AF_UNIX) as client:
+                return client.connect_ex(str(near)) == 0
+
+        wait_until(forwards, "ssh forwards", context=lambda: self.log)
         return tunnel
 
     def close(self) -> None:

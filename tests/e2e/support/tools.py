@@ -3,6 +3,7 @@
 from typing import Any
 
 from .mcp_clients import Reader
+from .wait import wait_until
 
 
 def listing(reader: Reader, **filters: Any) -> list[dict[str, Any]]:
@@ -23,6 +24,12 @@ def listed(reader: Reader, name: str) -> dict[str, Any]:
     found = [container for container in listing(reader) if container["name"] == name]
     assert len(found) == 1, f"{name} is listed {len(found)} times"
     return found[0]
+
+
+def until_running(reader: Reader, name: str) -> None:
+    """Waits until the container is listed as running; while Docker is slow that is not known."""
+    what = f"{name} is listed as running"
+    wait_until(lambda: listed(reader, name)["state"] == "running", what)
 
 
 def described(reader: Reader, name: str) -> dict[str, Any]:
