@@ -287,7 +287,7 @@ async fn no_alert_a_silent_server_and_one_without_alerts_are_told_apart() {
     let sentence = Client::new(&fake.url).await.error("list_alerts", json!({})).await;
     assert!(sentence.contains("does not offer this function"), "{sentence}");
     let well = Fake::tcp(ours).await;
-    let client = Client::new(&format!("prod={},lab={}", well.url, nobody().await)).await;
+    let client = Client::new(&format!("prod={},lab={}", well.url, nobody())).await;
     let answer = call(&client, json!({})).await;
     assert_eq!(
         (&answer["alerts"][0]["collector"], &answer["summary"]["active"]),

@@ -8,6 +8,7 @@ use rmcp::model::{
 };
 use serde_json::{Value, json};
 
+use crate::clock::{TURN, by_turns};
 use crate::fake::{Answer, Client, Fake, contract, gateway_with, nobody};
 use crate::{alerts, probes, updates, usage};
 
@@ -93,7 +94,7 @@ async fn an_overview_of_what_was_kept_says_from_when() {
 #[tokio::test]
 async fn a_collector_that_does_not_answer_is_named_and_the_others_are_shown() {
     let fake = Fake::tcp(v1).await;
-    let client = Client::new(&format!("prod={},lab={}", fake.url, nobody().await)).await;
+    let client = Client::new(&format!("prod={},lab={}", fake.url, nobody())).await;
     let page = read(&client, OVERVIEW).await.unwrap();
     assert_eq!(page["monitoring"]["status"], "degraded");
     let sources = page["monitoring"]["sources"].as_array().unwrap();
@@ -104,7 +105,7 @@ async fn a_collector_that_does_not_answer_is_named_and_the_others_are_shown() {
     }
     assert_eq!(page["containers"]["worst"][0]["collector"], "prod");
 
-    let client = Client::new(&nobody().await).await;
+    let client = Client::new(&nobody()).await;
     let page = read(&client, OVERVIEW).await.unwrap();
     assert_eq!(page["monitoring"]["status"], "down");
     assert!(page["alerts"]["error"].as_str().unwrap().contains("cannot be reached"), "{page}");
@@ -112,6 +113,7 @@ async fn a_collector_that_does_not_answer_is_named_and_the_others_are_shown() {
 
 #[tokio::test]
 async fn the_overview_of_much_trouble_is_one_page() {
+    let _clock = by_turns(TURN);
     let much = |path: &str, nth: usize| {
         let long = "x".repeat(1000);
         let count = if path == "containers" { 5000 } else { 0 };
@@ -215,7 +217,7 @@ async fn a_hostile_name_in_an_address_is_a_container_that_does_not_exist() {
 #[tokio::test]
 async fn nobody_knows_whether_a_container_exists_where_not_all_answer() {
     let fake = Fake::tcp(contract).await;
-    let client = Client::new(&format!("prod={},lab={}", fake.url, nobody().await)).await;
+    let client = Client::new(&format!("prod={},lab={}", fake.url, nobody())).await;
     let Err(ServiceError::McpError(error)) = read(&client, "monitor://containers/zzz").await else {
         panic!("read");
     };
@@ -238,6 +240,7 @@ async fn complete(
 
 #[tokio::test]
 async fn names_hosts_collectors_and_spans_are_completed() {
+    let _clock = by_turns(TURN);
     let fake = Fake::tcp(v1).await;
     let other = |path: &str, nth: usize| match path {
         "containers" => (
@@ -249,7 +252,7 @@ async fn names_hosts_collectors_and_spans_are_completed() {
         _ => v1(path, nth),
     };
     let lab = Fake::tcp(other).await;
-    let url = format!("prod={},lab={},gone={}", fake.url, lab.url, nobody().await);
+    let url = format!("prod={},lab={},gone={}", fake.url, lab.url, nobody());
     let client = Client::new(&url).await;
     let template = || Reference::for_resource("monitor://containers/{name}");
     let prompt = Reference::for_prompt;
@@ -284,7 +287,7 @@ async fn names_hosts_collectors_and_spans_are_completed() {
 #[tokio::test]
 async fn arguments_of_prompts_stand_quoted_in_their_text() {
     let fake = Fake::tcp(contract).await;
-    let client = Client::new(&format!("prod={},lab={}", fake.url, nobody().await)).await;
+    let client = Client::new(&format!("prod={},lab={}", fake.url, nobody())).await;
     let get = async |name: &str, arguments: Value| {
         let request = GetPromptRequestParams::new(name)
             .with_arguments(arguments.as_object().unwrap().clone());

@@ -14,6 +14,9 @@ use tokio::sync::Semaphore;
 use crate::calls::{Gate, audited, has};
 use crate::fake::{Answer, Client, Fake, config, contract, error, gateway_with, object};
 
+/// Answers serve for longer than a test takes.
+const LONG: &str = "--mcp-cache=1m";
+
 fn heartbeat() -> Value {
     json!({"id": 3, "uuid": "u", "name": "backup", "status": "up", "alert_state": "normal",
            "interval_seconds": 60, "grace_seconds": 0, "active": true,
@@ -40,7 +43,7 @@ fn count(fake: &Fake, path: &str) -> usize {
 
 #[tokio::test]
 async fn many_equal_calls_at_once_cost_one_request() {
-    let (client, fake) = client(&[]).await;
+    let (client, fake) = client(&[LONG]).await;
     let answers = join_all((0..40).map(|_| client.call("list_containers", json!({})))).await;
     assert_eq!(fake.paths(), ["containers"]);
     for answer in answers {
@@ -50,13 +53,13 @@ async fn many_equal_calls_at_once_cost_one_request() {
 
 #[tokio::test]
 async fn an_answer_that_was_kept_says_from_when() {
-    let (client, fake) = client(&[]).await;
+    let (client, fake) = client(&[LONG]).await;
     let first = client.call("list_containers", json!({})).await;
     let second = client.call("list_containers", json!({})).await;
     assert_eq!(first.get("as_of"), None);
     let moment: jiff::Timestamp = second["as_of"].as_str().unwrap().parse().unwrap();
     let age = maintenant_serve::clock::now().duration_since(moment);
-    assert!((0..=10).contains(&age.as_secs()), "{age}");
+    assert!((0..=60).contains(&age.as_secs()), "{age}");
     assert_eq!(object(first, json!({"as_of": second["as_of"]})), second);
     assert_eq!(fake.paths(), ["containers"]);
 }
@@ -72,7 +75,7 @@ async fn without_a_cache_every_call_is_asked() {
 
 #[tokio::test]
 async fn logs_and_health_are_always_asked_for() {
-    let (client, fake) = client(&[]).await;
+    let (client, fake) = client(&[LONG]).await;
     for _ in 0..2 {
         let logs = client.call("get_container_logs", json!({"container_id": "db"})).await;
         assert_eq!(logs.get("as_of"), None);
@@ -88,7 +91,8 @@ async fn logs_and_health_are_always_asked_for() {
 #[tokio::test]
 async fn a_change_makes_all_of_its_collector_be_asked_again_and_none_of_another() {
     let (prod, lab) = (Fake::tcp(server).await, Fake::tcp(server).await);
-    let client = Client::new(&format!("prod={},lab={}", prod.url, lab.url)).await;
+    let url = format!("prod={},lab={}", prod.url, lab.url);
+    let client = Client::of(gateway_with(&url, &[LONG])).await;
     let pause = json!({"monitor_type": "heartbeat", "monitor_id": 3, "source": "prod"});
     client.call("list_heartbeats", json!({})).await;
     client.call("pause_monitor", pause).await;
@@ -155,7 +159,7 @@ async fn who_leaves_takes_nothing_from_those_who_wait() {
 
 #[tokio::test]
 async fn a_whole_answer_that_was_kept_is_as_one_made_anew_until_something_changes() {
-    let (client, fake) = client(&["--mcp-cache=1m"]).await;
+    let (client, fake) = client(&[LONG]).await;
     let pause = json!({"monitor_type": "heartbeat", "monitor_id": 3});
     for round in 1..=2 {
         let few = json!({"limit": 2});
@@ -173,7 +177,7 @@ async fn a_whole_answer_that_was_kept_is_as_one_made_anew_until_something_change
 #[tokio::test]
 async fn with_another_token_all_is_asked_again() {
     let fake = Fake::tcp(server).await;
-    let config = config(&["--url", &fake.url, "--mcp-cache=1m"]);
+    let config = config(&["--url", &fake.url, LONG]);
     let settings = config.collectors.clone();
     let collectors = Collectors::new(config.collectors).unwrap();
     let client = Client::of(Gateway::new(collectors.clone(), false)).await;
@@ -196,9 +200,9 @@ async fn a_kept_answer_is_counted_and_names_its_collectors_in_the_audit_log() {
     let (prod, lab) = (Fake::tcp(server).await, Fake::tcp(server).await);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("audit.jsonl");
-    let settings = [format!("--mcp-audit={}", file.display()), "--mcp-cache=1m".to_owned()];
+    let audit = format!("--mcp-audit={}", file.display());
     let url = format!("prod={},lab={}", prod.url, lab.url);
-    let mut gate = Gate::new(&url, &[&settings[0], &settings[1]]).await;
+    let mut gate = Gate::new(&url, &[&audit, LONG]).await;
     for _ in 0..3 {
         gate.call("list_containers", json!({})).await;
     }

@@ -32,6 +32,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::{TURN, by_turns};
 use crate::fake::{Fake, config, contract, nobody};
 
 /// What must be nowhere but in the request.
@@ -239,11 +240,13 @@ fn bad_settings_of_calls_are_faults() {
 
 #[tokio::test]
 async fn every_call_is_a_line_of_the_audit_log() {
+    // A change waits for its line, which another thread writes: it has twice the time.
+    let _clock = by_turns(TURN / 2);
     let fake = Fake::tcp(contract).await;
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("audit.jsonl");
     let audit = format!("--mcp-audit={}", file.display());
-    let several = format!("prod={},lab={}", fake.url, nobody().await);
+    let several = format!("prod={},lab={}", fake.url, nobody());
     let gate = Gate::new(&several, &[&audit]).await;
     gate.call("list_containers", json!({"limit": 3})).await;
     let grep =
@@ -374,7 +377,7 @@ async fn without_its_audit_line_nothing_is_changed_and_all_is_read() {
 #[tokio::test]
 async fn metrics_count_calls_by_tool_and_collector_and_no_caller_makes_labels() {
     let fake = Fake::tcp(contract).await;
-    let several = format!("prod={},lab={}", fake.url, nobody().await);
+    let several = format!("prod={},lab={}", fake.url, nobody());
     let mut gate = Gate::new(&several, &[]).await;
     gate.call("list_containers", json!({})).await;
     gate.call("list_containers", json!({})).await;
@@ -470,7 +473,7 @@ async fn a_trace_goes_from_the_client_through_the_gateway_to_the_collector() {
 #[tokio::test]
 async fn traces_that_nobody_takes_are_lost_and_calls_are_not() {
     let fake = Fake::tcp(contract).await;
-    let endpoint = format!("--otel-exporter-otlp-endpoint={}", nobody().await);
+    let endpoint = format!("--otel-exporter-otlp-endpoint={}", nobody());
     let mut gate = Gate::new(&fake.url, &[&endpoint]).await;
     let answer = gate.call("list_containers", json!({})).await;
     assert_eq!(answer["result"]["isError"], false);

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::fake::{Answer, Fake, config, contract, error, nobody};
+use crate::fake::{Answer, Fake, config, contract, error, nameless, nobody};
 use crate::signer::Signer;
 
 const CANARY: &str = "canary-7d1f0a93b5c84e26a1d0-canary";
@@ -81,9 +81,9 @@ async fn a_collector_in_order_is_well_and_what_it_lacks_is_a_warning() {
 
 #[tokio::test]
 async fn who_cannot_be_reached_is_told_with_the_cause() {
-    let url = nobody().await;
+    let url = nobody();
     fails(&["--url", &url], "reached", "nobody listens").await;
-    fails(&["--url", "http://x.invalid"], "reached", "does not resolve").await;
+    fails(&["--url", &nameless()], "reached", "does not resolve").await;
     fails(&["--url", "unix:/nowhere/m.sock"], "reached", "socket does not exist").await;
     let one = ["--url", &format!("a={url},b=unix:/nowhere/m.sock")];
     let report = fails(&one, "reached", "Collector `a` cannot").await;
@@ -122,7 +122,7 @@ async fn a_token_is_missing_wrong_or_taken_and_never_told() {
     has(&right, Outcome::Ok, "token", "takes it");
     let seen = fake.requests.lock().unwrap().first().unwrap().authorization.clone();
     assert_eq!(seen, Some(format!("Bearer {CANARY}")));
-    let clear = ["--url", "http://x.invalid", "--api-token-file", &file];
+    let clear = ["--url", &nameless(), "--api-token-file", &file];
     has(&report(&clear, None).await, Outcome::Warning, "token", "plain http");
 }
 
@@ -240,7 +240,7 @@ async fn an_issuer_has_keys_or_says_why_not() {
 async fn an_issuer_that_says_nothing_is_not_waited_for_long() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let jwks = format!("http://{}/jwks", listener.local_addr().unwrap());
-    let url = nobody().await;
+    let url = nobody();
     let issuer = ["--url", &url, "--mcp-issuer=https://id.example", "--mcp-jwks-url", &jwks];
     fails(&issuer, "keys", "no answer within 5 s").await;
 }

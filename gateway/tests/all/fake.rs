@@ -1,7 +1,7 @@
 //! A collector of fixed answers, and a gateway in front of it.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use axum::Router;
 use axum::extract::Request;
@@ -15,7 +15,7 @@ use rmcp::model::{CallToolRequestParams, CallToolResult, Tool};
 use rmcp::service::RunningService;
 use rmcp::{RoleClient, ServiceExt};
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -146,10 +146,21 @@ pub(crate) fn error(status: u16, code: &str, message: &str) -> Answer {
     (status, json!({"error": {"code": code, "message": message}}))
 }
 
-/// An address where nobody listens.
-pub(crate) async fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}", listener.local_addr().unwrap())
+/// An address where nobody listens, nor will while this process lives: its port is taken.
+pub(crate) fn nobody() -> String {
+    static TAKEN: OnceLock<TcpSocket> = OnceLock::new();
+    let socket = TAKEN.get_or_init(|| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        socket
+    });
+    format!("http://{}", socket.local_addr().unwrap())
+}
+
+/// An address with a name that does not resolve. No server of names is asked, who might be late: a
+/// part of a name has at most 63 characters.
+pub(crate) fn nameless() -> String {
+    format!("http://{}.invalid", "x".repeat(64))
 }
 
 /// What an existing server of the contract answers, with its looseness: local offsets, the year 1,

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::clock::{TURN, by_turns};
 use crate::fake::{Answer, Client, Fake, contract, error, nobody};
 
 async fn client_of(
@@ -57,7 +58,7 @@ async fn a_refused_call_is_degraded_and_belongs_to_its_collector() {
 #[tokio::test]
 async fn with_several_collectors_answers_say_where_from_and_who_was_not_asked() {
     let well = Fake::tcp(contract).await;
-    let client = Client::new(&format!("prod={},lab={}", well.url, nobody().await)).await;
+    let client = Client::new(&format!("prod={},lab={}", well.url, nobody())).await;
     for tool in ["get_container", "get_container_logs"] {
         let answer = client.call(tool, json!({"container_id": "db"})).await;
         let place = if tool == "get_container" { &answer["container"] } else { &answer };
@@ -136,6 +137,7 @@ const BROKEN: &str = "event: container.log_error\ndata: {\"error\":\"no such hos
 
 #[tokio::test]
 async fn the_stream_stands_in_only_for_logs_that_are_never_read_otherwise() {
+    let _clock = by_turns(TURN);
     let api = || json!({"container_id": "api"});
     let away = || error(502, "RUNTIME_UNAVAILABLE", "container runtime not available");
     for refusal in [away(), (502, json!("bad gateway"))] {
@@ -149,6 +151,7 @@ async fn the_stream_stands_in_only_for_logs_that_are_never_read_otherwise() {
 
 #[tokio::test]
 async fn a_stream_without_lines_is_no_empty_log() {
+    let _clock = by_turns(TURN);
     let away = || error(502, "RUNTIME_UNAVAILABLE", "container runtime not available");
     let api = || json!({"container_id": "api"});
     assert_eq!(logs(away(), STOPPED, api()).await.unwrap()["returned"], 0);

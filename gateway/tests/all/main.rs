@@ -16,6 +16,7 @@ mod beyond;
 mod cache;
 mod calls;
 mod check;
+mod clock;
 mod failures;
 mod fake;
 mod faults;

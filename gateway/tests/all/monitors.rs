@@ -152,7 +152,7 @@ async fn each_refusal_of_a_change_is_its_own_sentence() {
         assert_eq!(sentence.contains(unknown), uncertain, "{sentence}");
         assert_eq!(fake.writes().len(), 1, "a change is not asked for twice: {sentence}");
     }
-    let sentence = Client::new(&nobody().await).await.error("pause_monitor", of(1)).await;
+    let sentence = Client::new(&nobody()).await.error("pause_monitor", of(1)).await;
     assert!(sentence.contains("cannot be reached") && !sentence.contains(unknown), "{sentence}");
 }
 

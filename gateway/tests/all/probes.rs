@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::clock::{TURN, by_turns};
 use crate::fake::{Answer, Client, Fake, contract, error, nobody, object};
 
 /// Nothing of this may be in any answer.
@@ -375,7 +376,7 @@ async fn an_endpoint_that_does_not_exist_is_no_empty_history() {
 #[tokio::test]
 async fn an_id_that_two_collectors_have_asks_which() {
     let (one, two) = (Fake::tcp(ours).await, Fake::tcp(v1).await);
-    let url = format!("prod={},lab={},off={}", one.url, two.url, nobody().await);
+    let url = format!("prod={},lab={},off={}", one.url, two.url, nobody());
     let client = Client::new(&url).await;
     let sentence = client.error("get_endpoint_history", json!({"endpoint_id": 2})).await;
     assert!(sentence.contains("repeat the call with `collector`"), "{sentence}");
@@ -385,7 +386,7 @@ async fn an_id_that_two_collectors_have_asks_which() {
     let answer = call(&client, "get_endpoint_history", arguments).await;
     assert_eq!(answer["endpoint"]["collector"], "lab");
     assert!(!answer["hint"].as_str().unwrap().contains("off"), "only one was asked");
-    let client_of_one = Client::new(&format!("prod={},off={}", one.url, nobody().await)).await;
+    let client_of_one = Client::new(&format!("prod={},off={}", one.url, nobody())).await;
     let found = call(&client_of_one, "get_endpoint_history", json!({"endpoint_id": 2})).await;
     assert!(found["hint"].as_str().unwrap().contains("do not answer: off"), "{found}");
 
@@ -477,6 +478,7 @@ async fn empty_and_missing_lists_are_told_apart() {
 
 #[tokio::test]
 async fn ten_thousand_endpoints_and_the_like_stay_small() {
+    let _clock = by_turns(TURN);
     let fake = Fake::tcp(|path, nth| {
         let (route, _) = path.split_once('?').unwrap_or((path, ""));
         let many = |count: i64, row: &Value| -> Vec<Value> {

@@ -4,6 +4,7 @@ use rmcp::ServiceError;
 use rmcp::model::{ArgumentInfo, CompleteRequestParams, GetPromptRequestParams, Reference};
 use serde_json::{Value, json};
 
+use crate::clock::{TURN, by_turns};
 use crate::fake::{Client, Fake, contract, nobody};
 
 async fn client() -> (Client, Fake) {
@@ -80,6 +81,7 @@ async fn a_wrong_prompt_or_argument_is_refused_with_what_there_is() {
 
 #[tokio::test]
 async fn the_argument_is_completed_to_names_made_safe() {
+    let _clock = by_turns(TURN);
     let (client, _fake) = client().await;
     let names = async |value| {
         let completion =
@@ -96,6 +98,7 @@ async fn the_argument_is_completed_to_names_made_safe() {
 
 #[tokio::test]
 async fn whatever_else_is_completed_to_nothing() {
+    let _clock = by_turns(TURN);
     let (client, fake) = client().await;
     for (reference, argument) in [
         (Reference::for_prompt("triage"), "other"),
@@ -109,7 +112,7 @@ async fn whatever_else_is_completed_to_nothing() {
         assert_eq!(completion["values"], json!([]));
     }
     assert_eq!(fake.paths(), Vec::<String>::new(), "nothing was asked upstream");
-    let url = format!("prod={},lab={}", fake.url, nobody().await);
+    let url = format!("prod={},lab={}", fake.url, nobody());
     let client = Client::new(&url).await;
     let completion = complete(&client, Reference::for_prompt("triage"), "container", "web").await;
     assert_eq!(completion["values"], json!(["web"]), "of the collector that answers");

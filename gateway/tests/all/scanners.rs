@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use crate::clock::{TURN, by_turns};
 use crate::fake::{Fake, contract};
 use crate::log::Log;
 use crate::wire::Server;
@@ -37,6 +38,7 @@ async fn foreign_hosts_and_origins_do_not_fill_the_log() {
 
 #[tokio::test]
 async fn whoever_asks_for_readiness_and_leaves_makes_collectors_no_work() {
+    let _clock = by_turns(TURN);
     let gate = Arc::new(Semaphore::new(0));
     let fake = Fake::held(contract, gate.clone()).await;
     let server = Server::gateway(&fake.url, &[]).await;

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use maintenant_gateway::budget::CAP;
 use serde_json::{Map, Value, json};
 
+use crate::clock::{TURN, by_turns};
 use crate::fake::{Answer, Client, Fake, object};
 use crate::v1::calls;
 
@@ -312,6 +313,8 @@ fn questions() -> Vec<(&'static str, Value)> {
 }
 
 async fn check(url: &str, seed: u64, collector: Option<&str>) {
+    // So much takes its time, and this thread does all of it.
+    let _clock = by_turns(TURN);
     let client = Client::new(url).await;
     for (tool, mut arguments) in questions() {
         if let Some(collector) = collector.filter(|_| tool != "get_health") {

@@ -528,7 +528,7 @@ async fn each_refusal_of_an_announcement_is_its_own_sentence() {
     for dry_run in [false, true] {
         for tool in TOOLS {
             let arguments = with(tool, json!({"dry_run": dry_run}));
-            let sentence = Client::new(&nobody().await).await.error(tool, arguments).await;
+            let sentence = Client::new(&nobody()).await.error(tool, arguments).await;
             assert!(sentence.contains("cannot be reached"), "{sentence}");
             assert!(!sentence.contains("may have been done"), "{sentence}");
         }

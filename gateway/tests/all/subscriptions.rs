@@ -30,13 +30,14 @@ use rmcp::service::RequestContext;
 use rmcp::{RoleServer, ServerHandler};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::alerts;
+use crate::clock::{TURN, by_turns};
 use crate::fake::{config, contract, nobody};
 
 const ALERTS: &str = "monitor://alerts/active";
@@ -88,7 +89,8 @@ impl Drop for OpenStream {
 pub(crate) struct Streaming {
     upstream: Upstream,
     pub(crate) url: String,
-    address: std::net::SocketAddr,
+    /// Taken also while nobody listens there.
+    port: TcpSocket,
     server: JoinSet<()>,
 }
 
@@ -103,11 +105,12 @@ impl Streaming {
             endpoints: Arc::default(),
             cut: CancellationToken::new(),
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let url = format!("http://{address}");
-        let mut streaming = Self { upstream, url, address, server: JoinSet::new() };
-        streaming.start(listener);
+        let port = TcpSocket::new_v4().unwrap();
+        port.set_reuseaddr(true).unwrap();
+        port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let url = format!("http://{}", port.local_addr().unwrap());
+        let mut streaming = Self { upstream, url, port, server: JoinSet::new() };
+        streaming.come_back().await;
         streaming
     }
 
@@ -143,7 +146,7 @@ impl Streaming {
     }
 
     async fn come_back(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        let listener = TcpListener::bind(self.port.local_addr().unwrap()).await.unwrap();
         self.start(listener);
     }
 
@@ -499,6 +502,7 @@ async fn check_a_ninth_listener_of(caller: Option<Caller>) {
     for _ in 0..8 {
         listeners.push(server.listen(&[ALERTS]).await);
     }
+    upstream.until_open(1).await;
     let mut ninth = server.listen(&[ALERTS]).await;
     let refused = ninth.next().await.unwrap();
     assert_eq!(refused["error"]["code"], 4290);
@@ -633,7 +637,8 @@ async fn a_reader_that_does_not_read_holds_up_no_call() {
 
 #[tokio::test]
 async fn over_http_a_slow_call_becomes_a_stream_only_for_who_asked() {
-    let settings = config(&["--url", &nobody().await]).mcp;
+    let _clock = by_turns(5 * TURN);
+    let settings = config(&["--url", &nobody()]).mcp;
     let drain = Drain::default();
     let slow = Slow::default();
     let server = Server::start(

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::clock::{TURN, by_turns};
 use crate::fake::config;
 use crate::goals::size;
 use crate::signer::{ALGORITHMS, Signer, encode};
@@ -472,6 +473,7 @@ fn start(settings: &AuthSettings, tasks: &mut JoinSet<()>) -> Verifier {
 
 #[tokio::test]
 async fn every_legal_token_is_taken_and_every_hostile_one_refused() {
+    let _clock = by_turns(TURN);
     let forms = Form::all();
     let (url, mut tasks) = serve(forms.iter().map(|form| form.jwks()).collect()).await;
     let (mut taken, mut refused) = (0, 0);
@@ -530,6 +532,7 @@ fn misspelt(token: &str, count: usize) -> Vec<(String, String)> {
 
 #[tokio::test]
 async fn no_hostile_token_passes_the_door_and_every_legal_one_does() {
+    let _clock = by_turns(TURN);
     let forms: Vec<Form> = Form::all().into_iter().step_by(size(13, 1)).collect();
     let (url, mut tasks) = serve(forms.iter().map(|form| form.jwks()).collect()).await;
     let (mut seen, mut taken, mut callers) = (HashSet::new(), 0, 0_u32);
@@ -569,6 +572,7 @@ async fn no_hostile_token_passes_the_door_and_every_legal_one_does() {
 
 #[tokio::test]
 async fn strict_mode_takes_only_access_tokens() {
+    let _clock = by_turns(TURN);
     let form = Form { algorithm: "ES256", names_algorithm: true, kid: Kid::Once };
     let (url, mut tasks) = serve(vec![form.jwks()]).await;
     let strict = AuthSettings { strict_type: true, ..settings(&format!("{url}/0")) };
@@ -582,6 +586,7 @@ async fn strict_mode_takes_only_access_tokens() {
 
 #[tokio::test]
 async fn a_token_becomes_a_caller() {
+    let _clock = by_turns(TURN);
     let form = Form { algorithm: "ES256", names_algorithm: true, kid: Kid::Once };
     let (url, mut tasks) = serve(vec![form.jwks()]).await;
     let allowed = Allowed { emails: vec!["a@b.example".into()], ..Allowed::default() };

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::clock::{TURN, by_turns};
 use crate::fake::{Answer, Client, Fake, contract, error, nobody};
 
 async fn client() -> (Client, Fake) {
@@ -281,7 +282,7 @@ async fn health_tells_what_works() {
 
 #[tokio::test]
 async fn health_answers_when_the_collector_does_not() {
-    let client = Client::new(&nobody().await).await;
+    let client = Client::new(&nobody()).await;
     let answer = client.call("get_health", json!({})).await;
     assert_eq!(answer["status"], "down");
     assert_eq!(answer["sources"][0]["ok"], false);
@@ -310,7 +311,7 @@ async fn a_collector_that_lost_docker_is_degraded() {
 #[tokio::test]
 async fn one_of_two_collectors_down_is_named_and_the_other_answers() {
     let fake = Fake::tcp(contract).await;
-    let url = format!("prod={},lab={}", fake.url, nobody().await);
+    let url = format!("prod={},lab={}", fake.url, nobody());
     let client = Client::new(&url).await;
 
     let list = client.call("list_containers", json!({"limit": 1})).await;
@@ -404,6 +405,7 @@ async fn a_collector_on_a_unix_socket_gets_the_token() {
 
 #[tokio::test]
 async fn logs_of_a_server_that_only_streams_are_read_from_its_stream() {
+    let _clock = by_turns(TURN);
     let fake = Fake::tcp(|path, nth| {
         if !path.starts_with("containers/1/logs/stream") {
             return contract(path, nth);

@@ -363,7 +363,7 @@ async fn several_collectors_are_told_apart_and_the_silent_one_is_named() {
         })
         .await,
     );
-    let urls = format!("prod={},lab={},away={}", one.url, two.url, nobody().await);
+    let urls = format!("prod={},lab={},away={}", one.url, two.url, nobody());
     let client = Client::new(&urls).await;
     let answer = call(&client, json!({})).await;
     assert_eq!(answer["updates"][0]["collector"], "prod");

@@ -206,7 +206,7 @@ async fn a_part_that_failed_is_named_and_the_rest_is_answered() {
 #[tokio::test]
 async fn of_several_hosts_the_busiest_is_first() {
     let (one, two) = (Fake::tcp(v1).await, Fake::tcp(ours).await);
-    let url = format!("prod={},lab={},off={}", one.url, two.url, nobody().await);
+    let url = format!("prod={},lab={},off={}", one.url, two.url, nobody());
     let client = Client::new(&url).await;
     let answer = client.call("get_resources", json!({})).await;
     assert!(answer.get("cpu_percent").is_none());

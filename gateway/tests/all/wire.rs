@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::clock::{TURN, by_turns};
 use crate::fake::{Fake, config, contract, error, nobody};
 
 pub(crate) struct Server {
@@ -222,6 +223,7 @@ async fn prompts_and_resources_are_served_to_clients_that_initialize() {
 
 #[tokio::test]
 async fn prompts_and_resources_are_served_to_clients_of_2026_07_28() {
+    let _clock = by_turns(TURN);
     let (server, _fake) = server().await;
     let ask = async |method, params, name| server.modern(method, params, name).await;
     let discovered = ask("server/discover", json!({}), None).await;
@@ -409,6 +411,7 @@ async fn a_foreign_host_or_origin_is_refused_with_what_to_set() {
 
 #[tokio::test]
 async fn the_probes_tell_the_process_from_its_collectors() {
+    let _clock = by_turns(TURN);
     let (server, fake) = server().await;
     let alive = server.request(Method::GET, "/healthz").send().await.unwrap();
     assert_eq!(alive.status(), StatusCode::OK);
@@ -432,7 +435,7 @@ async fn the_probes_tell_the_process_from_its_collectors() {
     let ready = server.request(Method::GET, "/readyz").send().await.unwrap();
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE, "the token is wrong");
 
-    let url = format!("prod={},lab={}", fake.url, nobody().await);
+    let url = format!("prod={},lab={}", fake.url, nobody());
     let server = Server::gateway(&url, &[]).await;
     let alive = server.request(Method::GET, "/healthz").send().await.unwrap();
     assert_eq!(alive.status(), StatusCode::OK);

@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{
     BASE, ERAS, Era, ISSUER, METADATA, Refused, STATIC, Script, call, check, gateway, header, tool,
 };
+use crate::clock::{TURN, by_turns};
 use crate::fake::{Fake, config, contract};
 use crate::wire::{Server, json};
 
@@ -150,6 +151,7 @@ async fn host_and_origin_come_first_then_the_token_then_the_message() {
 
 #[tokio::test]
 async fn every_method_and_no_other_path_asks_for_the_token() {
+    let _clock = by_turns(TURN);
     let fake = Fake::tcp(contract).await;
     let server = gateway(&fake.url, &[ISSUER]).await;
     for method in [Method::GET, Method::DELETE, Method::OPTIONS, Method::HEAD, Method::PUT] {

@@ -29,6 +29,8 @@ const BASE: &str = "--base-url=https://m.example.org";
 const METADATA: &str =
     "resource_metadata=\"https://m.example.org/.well-known/oauth-protected-resource/mcp\"";
 const STATIC: &str = "0123456789abcdef0123456789abcdef";
+/// Of a token that ends.
+const LIFE: Duration = Duration::from_secs(10);
 
 /// What each token stands for; reasons hold a word that must not be told.
 struct Script {
@@ -59,9 +61,7 @@ impl Verify for Script {
     async fn verify(&self, token: &str, now: Timestamp) -> Result<Caller, Refusal> {
         match token {
             "everything" => Ok(caller(None)),
-            "ending" => {
-                Ok(Caller { expires_at: Some(now + Duration::from_millis(300)), ..caller(None) })
-            }
+            "ending" => Ok(Caller { expires_at: Some(now + LIFE), ..caller(None) }),
             "nothing" => Ok(caller(Some(Vec::new()))),
             "reading" => Ok(caller(Some(vec![Scope::MonitorRead]))),
             "logs" => Ok(caller(Some(vec![Scope::LogsRead]))),

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use maintenant_gateway::auth::refresh::{COOLDOWN, INTERVAL};
 use serde_json::json;
+use tokio::time::advance;
 
 use super::place::{ALGORITHM, Place, Told, good_keys, jwks, key};
-use crate::issuers::{Act, answer, jump, ok};
+use crate::issuers::{Act, answer, ok};
 use crate::signer::Signer;
 
 #[tokio::test]
@@ -19,7 +20,7 @@ async fn a_rotated_key_is_taken_and_the_old_one_no_longer() {
     place.publish(ok(&jwks(&[new.named("new")])));
     place.refused("too early", &[format!("Bearer {token}")], Told::Invalid).await;
     place.taken("before", &old).await;
-    jump(COOLDOWN).await;
+    advance(COOLDOWN).await;
     place.taken("rotated", &token).await;
     place.refused("withdrawn", &[format!("Bearer {old}")], Told::Invalid).await;
     assert_eq!(place.fetches(), 2);
@@ -79,7 +80,7 @@ async fn an_issuer_that_fails_later_takes_nothing_from_whom_it_gave_tokens() {
         let good = place.good();
         place.taken(name, &good).await;
         place.publish(fault);
-        jump(INTERVAL + INTERVAL / 10).await;
+        advance(INTERVAL + INTERVAL / 10).await;
         let unknown = place.token(Signer::other(ALGORITHM), "nobody's", json!({}));
         place.refused(name, &[format!("Bearer {unknown}")], Told::Invalid).await;
         assert!(place.fetches() >= 2, "{name}");
@@ -95,11 +96,11 @@ async fn keys_that_are_too_old_are_used_no_more_until_new_ones_come() {
     let good = place.good();
     place.taken("new keys", &good).await;
     place.publish(answer("503 Service Unavailable", "", ""));
-    jump(Duration::from_hours(23)).await;
+    advance(Duration::from_hours(23)).await;
     place.taken("old keys", &good).await;
     let ready = (200, 200, json!({"keys": 2, "usable": true}));
     assert_eq!(place.state(&good).await, ready);
-    jump(Duration::from_hours(2)).await;
+    advance(Duration::from_hours(2)).await;
     place.refused("keys too old", &[format!("Bearer {good}")], Told::Unavailable).await;
     let unready = (503, 503, json!({"keys": 2, "usable": false}));
     assert_eq!(place.state(&good).await, unready);

@@ -12,11 +12,12 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{advance, timeout};
 
 use super::{BASE, ERAS, Era, METADATA, Refused, call, check};
+use crate::clock::{ByTurns, TURN, by_turns};
 use crate::fake::{Fake, config, contract, object};
-use crate::issuers::{self, Act, answer, jump, ok};
+use crate::issuers::{self, Act, answer, ok};
 use crate::signer::Signer;
 use crate::wire::{Server, json};
 
@@ -33,11 +34,13 @@ pub(super) struct Place {
     collector: Fake,
     callers: AtomicU32,
     _refreshing: JoinSet<()>,
+    _clock: ByTurns,
 }
 
 impl Place {
     /// An issuer that is discovered and whose keys are these.
     pub(super) async fn new(keys: Act) -> Self {
+        let clock = by_turns(TURN);
         let issuer = issuers::Server::new(|_| answer("404 Not Found", "", "")).await;
         publish(&issuer, keys);
         let collector = Fake::tcp(contract).await;
@@ -57,7 +60,8 @@ impl Place {
         let (drain, gateway) = (Drain::default(), Gateway::new(collectors.clone(), false));
         let routes = mcp::router(gateway, collectors, &config.mcp, &admission, &drain.cut);
         let gateway = Server::start(routes, drain).await;
-        Self { issuer, gateway, collector, callers: AtomicU32::new(0), _refreshing: refreshing }
+        let callers = AtomicU32::new(0);
+        Self { issuer, gateway, collector, callers, _refreshing: refreshing, _clock: clock }
     }
 
     pub(super) fn publish(&self, keys: Act) {
@@ -174,9 +178,9 @@ impl Place {
     pub(super) async fn recovers(&self, name: &str, token: &str) {
         let recovery = async {
             // Longer than an answer of `/readyz` serves.
-            jump(Duration::from_secs(3)).await;
+            advance(Duration::from_secs(3)).await;
             while self.state(token).await.0 != 200 {
-                jump(Duration::from_secs(3)).await;
+                advance(Duration::from_secs(3)).await;
             }
         };
         timeout(Duration::from_mins(2), recovery).await.unwrap_or_else(|_| panic!("{name}"));

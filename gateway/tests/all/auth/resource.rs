@@ -4,6 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{BASE, ISSUER, Script, gateway, gateway_with, header};
+use crate::clock::{TURN, by_turns};
 use crate::fake::{Fake, contract, nobody};
 use crate::wire::json;
 
@@ -53,6 +54,7 @@ async fn the_metadata_name_the_configured_url_whatever_host_was_asked() {
 
 #[tokio::test]
 async fn nobody_is_ready_without_keys_and_why_is_not_told() {
+    let _clock = by_turns(TURN);
     let fake = Fake::tcp(contract).await;
     for (keys, usable, status, word) in
         [(0, false, 503, "not ready"), (2, false, 503, "not ready"), (2, true, 200, "ready")]
@@ -64,7 +66,7 @@ async fn nobody_is_ready_without_keys_and_why_is_not_told() {
                             "fetched_at": null});
         assert_eq!(json(ready).await, json!({"status": word, "issuers": [issuer]}));
     }
-    let server = gateway(&nobody().await, &[ISSUER]).await;
+    let server = gateway(&nobody(), &[ISSUER]).await;
     let ready = server.request(Method::GET, "/readyz").send().await.unwrap();
     assert_eq!(ready.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(json(ready).await["failing"][0]["name"], "collector");

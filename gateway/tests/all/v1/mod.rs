@@ -36,6 +36,7 @@ mod server;
 use serde_json::{Value, json};
 pub(crate) use server::{Kind, V1};
 
+use crate::clock::{TURN, by_turns};
 use crate::fake::Client;
 
 pub(crate) const KIND: Kind = Kind { enterprise: true, young: false, storm: 0, late: false };
@@ -82,6 +83,7 @@ fn rows<'a>(answer: &'a Value, list: &str, field: &str) -> Vec<&'a Value> {
 
 #[tokio::test]
 async fn every_tool_answers_as_its_schema_says() {
+    let _clock = by_turns(TURN);
     let (client, _server) = of(KIND).await;
     for (tool, arguments) in calls() {
         let answer = client.call(tool, arguments).await;
@@ -139,6 +141,7 @@ async fn containers_are_listed_and_explained() {
 
 #[tokio::test]
 async fn logs_are_read_from_the_stream() {
+    let _clock = by_turns(TURN);
     let (client, server) = of(KIND).await;
     let web = json!({"container_id": "web", "timestamps": true});
     let answer = client.call("get_container_logs", web).await;
@@ -208,6 +211,7 @@ async fn times_are_told_in_utc_and_whole_seconds() {
             _ => {}
         }
     }
+    let _clock = by_turns(TURN);
     let (client, _server) = of(KIND).await;
     for (tool, arguments) in calls() {
         check(tool, &client.call(tool, arguments).await);
