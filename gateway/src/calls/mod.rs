@@ -96,11 +96,12 @@ impl Calls {
     /// Notes how a reload went, and opens the audit file anew: it may have been moved away.
     pub fn reloaded(&self, result: &anyhow::Result<()>) {
         self.0.metrics.reloaded(result.is_ok());
+        // Before it is told: calls after that are in the new file.
+        self.0.audit.reopen();
         match result {
             Ok(()) => tracing::info!("settings reloaded"),
             Err(error) => tracing::error!("nothing is reloaded, the old settings stay: {error:#}"),
         }
-        self.0.audit.reopen();
     }
 
     /// Counts and writes down a request that the door did not let in, and which tool it asked for,
