@@ -112,11 +112,12 @@ impl Scanner {
         let counts = outcome.as_ref().ok().cloned();
         let told = counts.clone();
         let end = move |tx: &Connection| {
+            // Whoever reads that it has ended may ask for the next one at once.
+            drop(turn);
             let counts = counts.map(|counts| (counts.scanned, counts.found, counts.errors));
             sql::end_scan(tx, id, now, counts)
         };
         let ended = self.spine.store.write(end).await;
-        drop(turn);
         let told = told.unwrap_or_else(|| Counts { errors: 1, ..Counts::default() });
         let data = json!({"scan_id": id, "updates_found": told.found, "errors": told.errors});
         self.spine.events.publish("update.scan_completed", &data);
