@@ -4,7 +4,6 @@
   var said = (document.querySelector('.big') || {}).textContent;
   var waiting = null;
   var late = false;
-  var lost = false;
   function local(root) {
     root.querySelectorAll('time[datetime]').forEach(function (one) {
       var at = new Date(one.getAttribute('datetime'));
@@ -72,9 +71,9 @@
       source.addEventListener('status.' + name, function () { soon(100); });
     });
     source.addEventListener('stream.gap', function () { soon(100); });
-    source.addEventListener('open', function () { if (lost) { lost = false; soon(100); } });
+    // What changed since the page was written, or since the stream was lost, is not told by it.
+    source.addEventListener('open', function () { soon(100); });
     source.addEventListener('error', function () {
-      lost = true;
       // After an answer that is no stream the browser does not try again.
       if (source.readyState === EventSource.CLOSED) setTimeout(connect, 15000 + Math.random() * 15000);
     });
