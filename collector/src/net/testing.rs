@@ -1,7 +1,7 @@
-//! Servers and certificates made for tests.
+//! Servers and certificates made for tests, and a clock that stands still for them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use rcgen::{
@@ -11,11 +11,22 @@ use rcgen::{
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::tls::Trust;
+
+/// Stops tokio's clock: nothing comes too late, however slow this machine is. Once the answer is
+/// dropped the clock leaps from timer to timer, as a paused one does whenever only sockets and foreign
+/// threads are waited for. A thread of tokio's own that works holds it up, so here one waits.
+#[must_use]
+pub(crate) fn stand_still() -> mpsc::Sender<()> {
+    let (held, hold) = mpsc::channel();
+    tokio::task::spawn_blocking(move || hold.recv());
+    tokio::time::pause();
+    held
+}
 
 /// An authority with an intermediate one.
 pub(crate) struct Pki {
@@ -216,6 +227,15 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
 }
 
+/// A port of loopback at which nobody listens. While it is held nobody is given it by chance.
+pub(crate) fn closed_port() -> (TcpSocket, u16) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    (socket, port)
+}
+
 /// An address on which connections are neither accepted nor refused: its queue is full.
 pub(crate) struct BlackHole {
     pub(crate) address: SocketAddr,
@@ -230,7 +250,8 @@ impl BlackHole {
         listener.bind(&address.into()).unwrap();
         listener.listen(0).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
-        let mut queued = Vec::new();
+        // There is room for one, however long it takes to get there.
+        let mut queued = vec![TcpStream::connect(address).await.unwrap()];
         let more = Duration::from_millis(100);
         while let Ok(stream) = tokio::time::timeout(more, TcpStream::connect(address)).await {
             queued.push(stream.unwrap());

@@ -1,6 +1,7 @@
 //! Facts about reaching things, on loopback.
 
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -16,12 +17,13 @@ use super::connect::{ConnectError, ConnectFault, Connected, interleaved, worst};
 use super::guard::Guard;
 use super::resolve::{ResolveError, Resolver, fault as look_up_fault};
 use super::testing::{
-    BlackHole, FUTURE, Identity, NOW, PAST, Pki, Server, hold, reply, self_signed,
+    BlackHole, FUTURE, Identity, NOW, PAST, Pki, Server, closed_port, hold, reply, self_signed,
+    stand_still,
 };
 use super::tls::{HandshakeError, Presented, Trust, server_name};
 
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(20)
+    Instant::now() + Duration::from_mins(1)
 }
 
 fn nobody() -> Trust {
@@ -70,34 +72,62 @@ async fn a_silent_resolver_is_told_from_one_that_was_never_asked() {
         ASKED.fetch_add(1, Ordering::SeqCst);
         never(name)
     });
+    let still = stand_still();
     let until = Instant::now() + Duration::from_secs(2);
     let asked = |_| resolver.resolve("slow.example", until);
-    let answers = futures_util::future::join_all((0..40).map(asked)).await;
+    let answers = futures_util::future::join_all((0..40).map(asked));
+    // Time goes on once as many have begun as there are free to ask.
+    let begun = async {
+        when(|| ASKED.load(Ordering::SeqCst) == 16).await;
+        drop(still);
+    };
+    let (answers, ()) = tokio::join!(answers, begun);
     let count = |fault: &ResolveError| {
         answers.iter().filter(|answer| answer.addresses.as_ref() == Err(fault)).count()
     };
-    let begun = ASKED.load(Ordering::SeqCst);
-    assert_eq!((count(&ResolveError::Timeout), count(&ResolveError::Busy)), (begun, 40 - begun));
-    assert!((1..=16).contains(&begun), "{begun}");
+    assert_eq!((count(&ResolveError::Timeout), count(&ResolveError::Busy)), (16, 24));
+    assert_eq!(ASKED.load(Ordering::SeqCst), 16);
+}
+
+/// Waits until it is so, and everybody else has heard of it.
+async fn when(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..2 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
 async fn waiting_for_a_look_up_to_begin_is_no_time_of_the_resolver() {
     const TAKES: Duration = Duration::from_millis(1200);
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    // When those end that are free to ask, and when the last one does.
+    static ENDS: [Barrier; 2] = [Barrier::new(17), Barrier::new(2)];
+    let _still = stand_still();
     let net = net(|_| {
-        std::thread::sleep(TAKES);
+        let is_last = ASKED.fetch_add(1, Ordering::SeqCst) == 16;
+        ENDS[usize::from(is_last)].wait();
         Ok(addresses(&["127.0.0.1"]))
     });
     let server = Server::greeting(reply("hello")).await;
-    let begin = Instant::now();
     // Each look-up has time for one and not for two, and one more is asked than are free to ask.
-    let until = begin + Duration::from_secs(2);
+    let until = Instant::now() + Duration::from_secs(2);
     let connect = |_| net.connect("slow.example", server.port(), until);
-    let all = futures_util::future::join_all((0..17).map(connect)).await;
+    let all = futures_util::future::join_all((0..17).map(connect));
+    let time = async {
+        for (end, asked) in ENDS.iter().zip([16, 17]) {
+            when(|| ASKED.load(Ordering::SeqCst) == asked).await;
+            tokio::time::advance(TAKES).await;
+            end.wait();
+            when(|| server.seen.lock().unwrap().len() == asked).await;
+        }
+    };
+    let (all, ()) = tokio::join!(all, time);
     let all: Vec<Connected> = all.into_iter().map(Result::unwrap).collect();
     let last = all.iter().max_by_key(|one| one.waited).unwrap();
-    assert!(last.waited > Duration::from_secs(1), "{last:?}");
-    assert!(2 * last.dns > TAKES && last.dns + last.waited <= begin.elapsed(), "{last:?}");
+    assert_eq!((last.waited, last.dns), (TAKES, TAKES), "{last:?}");
 }
 
 #[test]
@@ -172,7 +202,8 @@ async fn what_this_process_listens_on_is_not_connected_to() {
     // The system gives the other end another address of its own.
     assert!(refused(any, "127.0.0.5", port).await);
     assert!(!refused(address, "127.0.0.5", port).await, "somebody else may listen there");
-    assert!(!refused(address, "127.0.0.1", closed_port()).await);
+    let (_held, closed) = closed_port();
+    assert!(!refused(address, "127.0.0.1", closed).await);
     // An address of documentation (RFC 5737): no machine has it.
     let net = net(|_| Err(ResolveError::Busy)).of_listener([any]);
     assert_eq!(net.refuse_own("192.0.2.1".parse().unwrap(), port), Ok(()));
@@ -181,14 +212,11 @@ async fn what_this_process_listens_on_is_not_connected_to() {
     assert!(listed.connect("127.0.0.1", port, soon()).await.is_ok());
 }
 
-fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[tokio::test]
 async fn a_fault_of_the_target_is_no_fault_of_ours() {
     let net = net(|_| Err(ResolveError::Busy));
-    let refused = fault(&net, "127.0.0.1", closed_port()).await;
+    let (_held, closed) = closed_port();
+    let refused = fault(&net, "127.0.0.1", closed).await;
     assert_eq!(refused.fault, ConnectFault::Connect("connection refused".to_owned()));
     assert!(!refused.fault.is_ours() && refused.connect.is_some());
     let busy = fault(&net, "busy.example", 80).await;

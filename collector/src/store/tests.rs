@@ -10,6 +10,22 @@ fn put(name: &'static str, at: i64) -> impl FnOnce(&Connection) -> rusqlite::Res
     move |tx| tx.execute("INSERT INTO marks VALUES (?1, ?2)", (name, at)).map(drop)
 }
 
+/// What is sent at once while the writer is held up: one commit takes all of it.
+async fn in_one_commit<T>(store: &Store, writes: impl Future<Output = T>) -> T {
+    let (begun, begins) = oneshot::channel();
+    let (release, wait) = std::sync::mpsc::channel();
+    let hold = store.write(move |_| {
+        let _ = begun.send(());
+        Ok(wait.recv().is_ok())
+    });
+    let meanwhile = async {
+        // Before, they could be taken together with what holds the writer up.
+        begins.await.unwrap();
+        tokio::join!(writes, async { release.send(()).unwrap() }).0
+    };
+    tokio::join!(hold, meanwhile).1
+}
+
 async fn marks(store: &Store) -> Vec<String> {
     let read = store.read(|c| {
         c.prepare("SELECT name FROM marks ORDER BY name")?
@@ -33,8 +49,10 @@ async fn a_failed_write_rolls_back_itself_and_not_its_neighbours() {
         put("half", 1)(tx)?;
         tx.execute("INSERT INTO no_such_table VALUES (1)", []).map(drop)
     };
-    let (first, failed, last) =
-        tokio::join!(store.write(put("a", 1)), store.write(both), store.write(put("b", 2)));
+    let writes = async {
+        tokio::join!(store.write(put("a", 1)), store.write(both), store.write(put("b", 2)))
+    };
+    let (first, failed, last) = in_one_commit(&store, writes).await;
     assert!(first.is_ok() && last.is_ok());
     assert!(matches!(failed, Err(StoreError::Sqlite(_))));
     assert_eq!(marks(&store).await, ["a", "b"]);
@@ -48,20 +66,10 @@ async fn when_sqlite_gives_up_the_transaction_no_write_of_it_is_said_to_be_kept(
         tx.execute_batch("ROLLBACK")?;
         tx.execute("INSERT INTO no_such_table VALUES (1)", []).map(drop)
     };
-    let (release, wait) = std::sync::mpsc::channel();
-    let hold = store.write(move |_| Ok(wait.recv().is_ok()));
-    let ((_, before, failed, after), ()) = tokio::join!(
-        // While the first waits, the others come together.
-        async {
-            tokio::join!(
-                hold,
-                store.write(put("a", 1)),
-                store.write(gives_up),
-                store.write(put("b", 2))
-            )
-        },
-        async { release.send(()).unwrap() },
-    );
+    let writes = async {
+        tokio::join!(store.write(put("a", 1)), store.write(gives_up), store.write(put("b", 2)))
+    };
+    let (before, failed, after) = in_one_commit(&store, writes).await;
     assert!(before.is_err() && failed.is_err() && after.is_err());
     assert_eq!(marks(&store).await, [""; 0]);
     store.write(put("later", 3)).await.unwrap();

@@ -23,6 +23,7 @@ use crate::containers::watch::Watched;
 use crate::http::events::{Event, EventBus};
 use crate::http::{AppState, router};
 use crate::net::guard::Guard;
+use crate::net::testing::stand_still;
 use crate::net::tls::Trust;
 use crate::net::{Net, TlsTarget};
 use crate::problems::Problems;
@@ -136,7 +137,7 @@ impl Api {
     /// Waits for the next event of that name and returns its data.
     async fn event(&mut self, name: &str) -> Value {
         loop {
-            let event = tokio::time::timeout(Duration::from_secs(20), self.told.recv()).await;
+            let event = tokio::time::timeout(Duration::from_mins(1), self.told.recv()).await;
             let event = event.unwrap_or_else(|_| panic!("no {name}")).unwrap();
             if event.name == name {
                 return serde_json::from_str(&event.data).unwrap();
@@ -183,7 +184,11 @@ async fn a_certificate_is_watched_from_the_request_on() {
     let (port, pem) = serve(&mut tasks).await;
     assert_eq!(api.get("").await, json!({"certificates": [], "total": 0}));
     let body = json!({"hostname": "127.0.0.1", "port": port, "server_name": "LocalHost."});
+    // The answer waits for the first check, however long that takes.
+    let still = stand_still();
     let (status, made) = api.send("POST", "", &body).await;
+    drop(still);
+    tokio::time::resume();
     assert_eq!(status, 201, "{made}");
     let check = &made["latest_check"];
     assert_eq!(check["verdict"], "self_signed", "{made}");

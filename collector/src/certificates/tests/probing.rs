@@ -11,6 +11,7 @@ use crate::certificates::probe;
 use crate::certificates::verdict::Finding;
 use crate::net::Net;
 use crate::net::guard::Guard;
+use crate::net::testing::closed_port;
 use crate::net::tls::Trust;
 
 fn net() -> Net {
@@ -76,11 +77,10 @@ async fn a_server_that_refuses_us_is_told() {
 
 #[tokio::test]
 async fn nobody_there_is_told() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_held, closed) = closed_port();
     let mut target = monitor().target;
     target.host = "127.0.0.1".to_owned();
-    target.port = listener.local_addr().unwrap().port();
-    drop(listener);
+    target.port = closed;
     let finding = probe::check(&net(), &target, clock::now).await.unwrap();
     assert_eq!(finding.verdict, Verdict::Unreachable);
     assert!(finding.error.unwrap().ends_with("connection refused"));

@@ -172,6 +172,14 @@ impl FakeDocker {
         let _ = self.0.events.send(Some(text.to_owned()));
     }
 
+    /// Waits until somebody listens to its events. What was sent before is lost: unlike a real engine
+    /// it does not tell it again.
+    pub(crate) async fn heard(&self) {
+        while self.0.events.receiver_count() == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Ends every event stream.
     pub(crate) fn cut_events(&self) {
         let _ = self.0.events.send(None);

@@ -20,6 +20,8 @@ use crate::tasks::{Backoff, Supervisor};
 
 const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_mins(10);
+/// Bound on waiting for something that must happen.
+const BOUND: Duration = Duration::from_mins(1);
 
 struct Setting {
     docker: FakeDocker,
@@ -57,13 +59,13 @@ fn quiet() -> Periods {
 impl Setting {
     async fn until(&self, what: &str, condition: impl FnMut(&Inventory) -> bool) -> Inventory {
         let mut inventory = self.watched.inventory.clone();
-        let found = tokio::time::timeout(Duration::from_secs(10), inventory.wait_for(condition));
+        let found = tokio::time::timeout(BOUND, inventory.wait_for(condition));
         found.await.unwrap_or_else(|_| panic!("never: {what}")).unwrap().clone()
     }
 
     async fn until_runtime(&self, what: &str, condition: impl FnMut(&Runtime) -> bool) -> Runtime {
         let mut runtime = self.runtime.subscribe();
-        let found = tokio::time::timeout(Duration::from_secs(10), runtime.wait_for(condition));
+        let found = tokio::time::timeout(BOUND, runtime.wait_for(condition));
         found.await.unwrap_or_else(|_| panic!("never: {what}")).unwrap().clone()
     }
 
@@ -75,12 +77,15 @@ impl Setting {
             last = states(inventory);
             last == expected
         });
-        let seen = tokio::time::timeout(Duration::from_secs(10), matches).await.is_ok();
+        let seen = tokio::time::timeout(BOUND, matches).await.is_ok();
         assert!(seen, "expected `{expected}`, last seen `{last}`");
     }
 
+    /// Connected, and heard: a list may be answered before events are asked for.
     async fn connected(&self) {
         self.until_runtime("connected", |runtime| runtime.connected).await;
+        let heard = tokio::time::timeout(BOUND, self.docker.heard()).await;
+        heard.expect("nobody asked for events");
     }
 
     async fn transitions(&self, id: i64) -> Vec<maintenant_api::containers::Transition> {
@@ -112,7 +117,8 @@ async fn the_list_is_inspected_and_events_follow() {
 
 #[tokio::test]
 async fn a_container_gone_before_it_could_be_inspected_is_recorded_from_its_events() {
-    let setting = watch(quiet(), |_| {}).await;
+    // No ping that comes too late ends the session: no list tells what its events did.
+    let setting = watch(Periods { ping: LONG, ..quiet() }, |_| {}).await;
     setting.connected().await;
     let attributes = json!({"name": "job", "image": "busybox:1", "maintenant.group": "batch"});
     setting.docker.event("create", "b1", &attributes);
@@ -192,7 +198,8 @@ async fn refused_events_are_replaced_by_listing_and_named() {
     setting.until_states("web=running").await;
     setting.docker.put("a1", "web", "paused");
     setting.until_states("web=paused").await;
-    let degraded = setting.runtime.get().degraded;
+    let named = setting.until_runtime("named", |runtime| !runtime.degraded.is_empty()).await;
+    let degraded = named.degraded;
     assert_eq!(degraded[0].call, "GET /events");
     assert!(degraded[0].error.contains("not allowed"), "{degraded:?}");
 }
@@ -236,7 +243,7 @@ async fn an_end_keeps_its_last_words() {
     setting.connected().await;
     setting.docker.end("a1", 3);
     setting.until_states("web=exited").await;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let deadline = tokio::time::Instant::now() + BOUND;
     let end = loop {
         let end = setting.transitions(1).await.remove(0);
         if !end.log_snippet.is_empty() {

@@ -229,7 +229,7 @@ async fn many_deadlines_are_one_commit_and_the_job_goes_on() {
     };
     assert_eq!(served.store.read(down).await.unwrap(), 200);
     assert_eq!(watch.look(at(12.5)).await.unwrap(), None);
-    tokio::time::timeout(Duration::from_secs(5), served.store.write(|_| Ok(())))
+    tokio::time::timeout(Duration::from_mins(1), served.store.write(|_| Ok(())))
         .await
         .unwrap()
         .unwrap();

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::clients::{Limit, Limits};
 use super::routes::{Api, has};
+use crate::net::testing::stand_still;
 
 struct Pinged {
     api: Api,
@@ -201,6 +202,7 @@ async fn too_many_pings_are_told_when_to_come_again() {
         client: Limit { burst: 8, per_second: 1 },
         unknown: Limit { burst: 2, per_second: 1 },
     };
+    let _still = stand_still();
     let mut pinged = Pinged::with(limits).await;
     let statuses = async |pinged: &Pinged, address: &str, count: usize| {
         let mut statuses = Vec::new();

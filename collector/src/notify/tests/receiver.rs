@@ -64,7 +64,7 @@ pub(super) struct Receiver {
     pub(super) port: u16,
     pub(super) seen: Arc<Mutex<Vec<Seen>>>,
     drain: Drain,
-    _task: JoinSet<anyhow::Result<()>>,
+    task: JoinSet<anyhow::Result<()>>,
 }
 
 impl Receiver {
@@ -102,7 +102,14 @@ impl Receiver {
             served.await;
             Ok(())
         });
-        Self { port, seen, drain, _task: task }
+        Self { port, seen, drain, task }
+    }
+
+    /// Ends it, and returns when nobody listens any more.
+    pub(super) async fn end(mut self) {
+        self.drain.begin.cancel();
+        self.drain.cut.cancel();
+        self.task.join_next().await;
     }
 
     pub(super) fn url(&self) -> String {

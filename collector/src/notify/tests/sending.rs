@@ -12,7 +12,7 @@ use super::*;
 use crate::net::Net;
 use crate::net::guard::Guard;
 use crate::net::resolve::Resolver;
-use crate::net::testing::{NOW, Pki, Server, hold, reply};
+use crate::net::testing::{NOW, Pki, Server, closed_port, hold, reply, stand_still};
 use crate::net::tls::Trust;
 use crate::notify::Settings;
 use crate::notify::kinds::Request;
@@ -98,13 +98,13 @@ async fn a_channel_that_hangs_holds_up_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_under_way_or_waiting_is_delivered_after_a_restart() {
     let mut world = World::new();
-    let hanging = Receiver::new(|_, _| Reply::Never).await;
-    let port = hanging.port;
+    let (_held, port) = closed_port();
+    let hanging = Receiver::at(port, |_, _| Reply::Never).await;
     let id = world.channel("ops", hanging.url()).await;
     world.tell((1..=10).flat_map(|id| [fired(id), resolved(id)]).collect()).await;
     wait_for("they are under way", || hanging.count() == 4).await;
     let first = hanging.seen();
-    drop(hanging);
+    hanging.end().await;
     world.restart().await;
     let receiver = Receiver::at(port, |_, _| Reply::Status(200)).await;
     let delivered = world.all(id, "delivered").await;
@@ -128,10 +128,8 @@ async fn what_was_under_way_or_waiting_is_delivered_after_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_is_away_gets_everything_when_it_is_back() {
     let world = World::new();
-    let before = Receiver::new(|_, _| Reply::Status(200)).await;
-    let (port, url) = (before.port, before.url());
-    drop(before);
-    let id = world.channel("ops", url).await;
+    let (_held, port) = closed_port();
+    let id = world.channel("ops", format!("http://127.0.0.1:{port}/hook")).await;
     world.tell(vec![fired(1), resolved(1)]).await;
     wait_for_failure(&world, id).await;
     let message = world.messages(id).await.remove(0);
@@ -389,7 +387,7 @@ async fn mail_server(
     (port, taken, task)
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_mail_that_was_cut_short_does_not_answer_for_the_next() {
     let late = Arc::new(tokio::sync::Notify::new());
     let (port, taken, _task) = mail_server(late.clone()).await;
@@ -414,8 +412,18 @@ async fn a_mail_that_was_cut_short_does_not_answer_for_the_next() {
         signature: None,
     };
     assert_eq!(mail("x").request.deadline(), std::time::Duration::from_mins(1));
-    let soon = std::time::Duration::from_secs(1);
-    let cut = post.send_within(soon, &mail("first"), at(0)).await.unwrap_err();
+    let (first, soon) = (mail("first"), std::time::Duration::from_secs(1));
+    // Its time goes on once it is there.
+    let still = stand_still();
+    let there = async {
+        while !taken.lock().unwrap().contains(&"1 .".to_owned()) {
+            tokio::task::yield_now().await;
+        }
+        drop(still);
+    };
+    let (cut, ()) = tokio::join!(post.send_within(soon, &first, at(0)), there);
+    tokio::time::resume();
+    let cut = cut.unwrap_err();
     assert_eq!((cut.why, cut.text.as_str()), (Why::Passing, "no answer within 1 seconds"));
     assert!(taken.lock().unwrap().contains(&"1 Subject: first".to_owned()));
     late.notify_one();

@@ -10,7 +10,6 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode};
 use maintenant_api::endpoints::{EndpointConfig, EndpointType, FailureCause, Phases};
 use rustls::RootCertStore;
-use tokio::time::Instant;
 use url::Url;
 
 use super::hop::{Hop, Refusal};
@@ -20,7 +19,7 @@ use crate::net::Net;
 use crate::net::guard::Guard;
 use crate::net::resolve::{LookUp, ResolveError, Resolver};
 use crate::net::testing::{
-    BlackHole, FUTURE, NOW, PAST, Pki, Reply, Server, hold, reply, self_signed,
+    BlackHole, FUTURE, NOW, PAST, Pki, Reply, Server, hold, reply, self_signed, stand_still,
 };
 use crate::net::tls::Trust;
 
@@ -62,6 +61,16 @@ fn tcp(address: &str, send: Option<&str>, expect: Option<&str>) -> Spec {
 
 fn hurried(spec: Spec) -> Spec {
     Spec { timeout: Duration::from_millis(500), ..spec }
+}
+
+/// Hurried where its time is to run out. What comes before that may come late.
+fn hurried_for(words: &str, spec: Spec) -> Spec {
+    if words.ends_with("within 0.5 s") { hurried(spec) } else { spec }
+}
+
+/// With time for what comes before the rest fails to come.
+fn patient(spec: Spec) -> Spec {
+    Spec { timeout: Duration::from_secs(5), ..spec }
 }
 
 /// What a check found. Nothing secret is ever in it.

@@ -47,7 +47,7 @@ async fn a_host_header_names_the_server_in_tls_too() {
 async fn a_handshake_that_does_not_complete_is_a_tls_failure() {
     let check = async |answer: Reply, words: &str| {
         let server = Server::greeting(answer).await;
-        let spec = hurried(http(&format!("https://{}/", server.address)));
+        let spec = hurried_for(words, http(&format!("https://{}/", server.address)));
         let outcome = fails(&net(), &spec, FailureCause::Tls, words).await;
         assert!(outcome.phases.tls_ms.is_some() && outcome.phases.first_byte_ms.is_none());
     };
@@ -73,7 +73,8 @@ async fn a_tcp_check_connects_and_leaves_by_a_reset() {
 async fn what_is_expected_over_tcp_must_come() {
     let check = async |greeting: Reply, expect: &str, words: Option<&str>| {
         let server = Server::greeting(greeting).await;
-        let spec = hurried(tcp(&server.address.to_string(), None, Some(expect)));
+        let spec = tcp(&server.address.to_string(), None, Some(expect));
+        let spec = hurried_for(words.unwrap_or_default(), spec);
         match words {
             None => {
                 let outcome = succeeds(&net(), &spec).await;

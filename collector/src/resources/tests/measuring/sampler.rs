@@ -9,12 +9,14 @@ use maintenant_serve::clock::now;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::containers::inventory::Inventory;
 use crate::containers::labels::Labels;
 use crate::containers::model::{Container, Facts, RestartPolicy, Seen, adopt};
 use crate::containers::tests::fake_docker::FakeDocker;
 use crate::docker::{Docker, Host};
+use crate::net::testing::stand_still;
 use crate::resources::cgroup::Roots;
 use crate::resources::model::Sample;
 use crate::resources::sampler::{Batch, PERIOD, STATS_FEATURE, Sampler, Sink};
@@ -35,6 +37,9 @@ impl Sink for Kept {
 }
 
 /// A sampler over a fake engine and a fake kernel.
+///
+/// Two clocks tell how far two readings are apart, and only one of them can be stopped: that is done
+/// where a test dates the readings itself, or where they are compared with nothing.
 struct Bench {
     folder: tempfile::TempDir,
     fake: FakeDocker,
@@ -121,6 +126,37 @@ impl Bench {
         let batch = self.kept.0.lock().unwrap().pop().unwrap();
         batch.samples.into_iter().map(|sample| (sample.container_id, sample)).collect()
     }
+
+    /// What a round finds in which no inspection is late; after it one that the next can be compared
+    /// with.
+    async fn meet(&mut self) -> BTreeMap<i64, Sample> {
+        let still = stand_still();
+        let found = self.round().await;
+        drop(still);
+        tokio::time::resume();
+        self.round().await;
+        found
+    }
+
+    /// As [`Bench::meet`], but that what is asked for at this path is late.
+    async fn hang(&mut self, path: &str) {
+        let still = stand_still();
+        let (fake, before) = (self.fake.clone(), self.fake.calls(path));
+        let late = async {
+            while fake.calls(path) == before {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::advance(Duration::from_millis(1600)).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            _ = self.round() => {}
+            () = late => {}
+        }
+        drop(still);
+        tokio::time::resume();
+        self.round().await;
+    }
 }
 
 fn container(id: i64, external_id: &str) -> Container {
@@ -161,7 +197,7 @@ async fn the_kernel_is_asked_before_the_engine() {
     let mut bench = Bench::new().await;
     bench.add(1, ID);
     bench.show(ID, PID);
-    assert!(bench.round().await.is_empty(), "one reading is no rate");
+    assert!(bench.meet().await.is_empty(), "one reading is no rate");
     bench.use_cpu(ID, 2_000);
     let samples = bench.round().await;
     let sample = &samples[&1];
@@ -173,12 +209,14 @@ async fn the_kernel_is_asked_before_the_engine() {
 
 #[tokio::test]
 async fn where_the_kernel_shows_nothing_the_engine_tells() {
+    let _still = stand_still();
     let mut bench = Bench::new().await;
     bench.add(1, ID);
     let base = now() - Duration::from_secs(3);
     let read = |millis, cpu_ns| used(base + Duration::from_millis(millis), cpu_ns);
     bench.fake.set_stats(ID, read(0, 5_000_000_000));
     assert!(bench.round().await.is_empty());
+    tokio::time::advance(Duration::from_millis(400)).await;
     bench.fake.set_stats(ID, read(400, 5_080_000_000));
     let sample = bench.round().await.remove(&1).unwrap();
     assert!(sample.is_from_api);
@@ -193,12 +231,14 @@ async fn where_the_kernel_shows_nothing_the_engine_tells() {
 
 #[tokio::test]
 async fn an_engine_with_a_wrong_clock_dates_no_sample_in_our_future_or_past() {
+    let _still = stand_still();
     for wrong in [SignedDuration::from_hours(1), SignedDuration::from_hours(-1)] {
         let mut bench = Bench::new().await;
         bench.add(1, ID);
         let base = now() + wrong;
         bench.fake.set_stats(ID, used(base, 0));
         bench.round().await;
+        tokio::time::advance(Duration::from_millis(400)).await;
         bench.fake.set_stats(ID, used(base + Duration::from_millis(400), 200_000_000));
         let before = now();
         let sample = bench.round().await.remove(&1).unwrap();
@@ -209,12 +249,19 @@ async fn an_engine_with_a_wrong_clock_dates_no_sample_in_our_future_or_past() {
 
 #[tokio::test]
 async fn an_engine_that_answers_a_hundred_calls_at_once_is_asked_so() {
+    let _still = stand_still();
     let mut bench = Bench::new().await;
-    for id in 1..=100 {
-        bench.add(id, &format!("{id:064x}"));
+    let ids: Vec<_> = (1..=100).map(|id: i64| format!("{id:064x}")).collect();
+    for (id, external_id) in (1..).zip(&ids) {
+        bench.add(id, external_id);
+        bench.fake.set_stats(external_id, used(at(0), 0));
     }
     bench.fake.answer_stats_together(100);
     bench.round().await;
+    tokio::time::advance(Duration::from_millis(400)).await;
+    for external_id in &ids {
+        bench.fake.set_stats(external_id, used(at(0) + Duration::from_millis(400), 1));
+    }
     assert_eq!(bench.round().await.len(), 100);
 }
 
@@ -223,25 +270,26 @@ async fn a_refused_call_is_named_until_it_is_answered() {
     let mut bench = Bench::new().await;
     bench.add(1, ID);
     bench.fake.refuse("/stats");
-    assert!(bench.round().await.is_empty());
+    assert!(bench.meet().await.is_empty());
     let degraded = bench.runtime.get().degraded;
     assert_eq!(degraded[0].feature, STATS_FEATURE);
     assert_eq!(degraded[0].call, "GET /containers/{id}/stats");
     // The kernel needs no such call.
     bench.show(ID, PID);
     bench.change(1, |container| container.started_at = Some(at(1)));
-    bench.round().await;
-    bench.round().await;
+    bench.meet().await;
     assert!(bench.runtime.get().degraded.is_empty());
 }
 
 #[tokio::test]
 async fn without_inspections_statistics_are_still_asked_for() {
+    let _still = stand_still();
     let mut bench = Bench::new().await;
     bench.add(1, ID);
     bench.fake.refuse(&format!("/containers/{ID}/json").leak()[..]);
     bench.fake.set_stats(ID, used(at(0), 0));
     bench.round().await;
+    tokio::time::advance(Duration::from_millis(400)).await;
     bench.fake.set_stats(ID, used(at(0) + Duration::from_millis(400), 200_000_000));
     let sample = bench.round().await.remove(&1).unwrap();
     assert_eq!(sample.mem_is_limited, None, "its limits are not known");
@@ -249,12 +297,14 @@ async fn without_inspections_statistics_are_still_asked_for() {
 
 #[tokio::test]
 async fn an_engines_clock_that_was_set_by_seconds_makes_no_rate() {
+    let _still = stand_still();
     let mut bench = Bench::new().await;
     bench.add(1, ID);
     bench.fake.set_stats(ID, used(at(0), 0));
     bench.round().await;
     bench.fake.set_stats(ID, used(at(3), 300_000_000));
     assert!(bench.round().await.is_empty());
+    tokio::time::advance(Duration::from_millis(400)).await;
     bench.fake.set_stats(ID, used(at(3) + Duration::from_millis(400), 500_000_000));
     assert_eq!(bench.round().await.len(), 1);
 }
@@ -267,8 +317,19 @@ async fn many_inspections_that_hang_are_not_waited_for_in_one_round() {
         bench.add(id, &external_id);
         bench.fake.hang_at(&format!("/containers/{external_id}/json").leak()[..]);
     }
-    bench.round().await;
-    let asked = bench.fake.calls("/json");
+    let still = stand_still();
+    let began = Instant::now();
+    let fake = bench.fake.clone();
+    // None is answered, so that from the first one on time may leap.
+    let leap = async {
+        while fake.calls("/json") == 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(still);
+    };
+    tokio::join!(bench.round(), leap);
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    let asked = fake.calls("/json");
     assert!((1..40).contains(&asked), "{asked}");
 }
 
@@ -276,17 +337,17 @@ async fn many_inspections_that_hang_are_not_waited_for_in_one_round() {
 async fn an_inspection_that_hung_is_left_alone_for_a_while() {
     let mut bench = Bench::new().await;
     let healthy = ID.replace('4', "5");
-    bench.add(1, ID);
     bench.add(2, &healthy);
+    bench.meet().await;
+    bench.add(1, ID);
     let path = format!("/containers/{ID}/json");
     bench.fake.hang_at(&path.clone().leak()[..]);
-    bench.round().await;
+    bench.hang(&path).await;
     assert_eq!(bench.round().await.keys().collect::<Vec<_>>(), [&2]);
-    bench.round().await;
     assert_eq!(bench.fake.calls(&path), 1);
     // Another run is.
     bench.change(1, |container| container.started_at = Some(at(1)));
-    bench.round().await;
+    bench.hang(&path).await;
     assert_eq!(bench.fake.calls(&path), 2);
 }
 
@@ -295,14 +356,14 @@ async fn another_run_is_not_compared_with_the_one_before() {
     let mut bench = Bench::new().await;
     bench.add(1, ID);
     bench.show(ID, PID);
-    bench.round().await;
+    bench.meet().await;
     assert_eq!(bench.round().await.len(), 1);
     // It was restarted, and has used more than before already.
     bench.show(ID, PID + 1);
     bench.use_cpu(ID, 900_000_000);
     bench.fake.set(ID, "/State/StartedAt", &json!("2026-02-02T00:00:00Z"));
     bench.change(1, |container| container.started_at = Some(at(60)));
-    assert!(bench.round().await.is_empty());
+    assert!(bench.meet().await.is_empty());
     assert_eq!(bench.round().await.len(), 1);
     // Only its start is known more exactly: it is the same run.
     bench.change(1, |container| container.started_at = Some(at(61)));
@@ -319,7 +380,7 @@ async fn while_the_engine_is_lost_the_kernel_tells_of_what_still_runs() {
     bench.add(1, ID);
     bench.add(2, &ID.replace('4', "5"));
     bench.show(ID, PID);
-    bench.round().await;
+    bench.meet().await;
     assert_eq!(bench.round().await.keys().collect::<Vec<_>>(), [&1, &2]);
     let docker = bench.docker.send_replace(None);
     assert_eq!(
@@ -333,7 +394,7 @@ async fn while_the_engine_is_lost_the_kernel_tells_of_what_still_runs() {
     bench.show(ID, PID);
     assert!(bench.round().await.is_empty(), "it may be another run");
     bench.docker.send_replace(docker);
-    bench.round().await;
+    bench.meet().await;
     assert_eq!(bench.round().await.len(), 2);
 }
 
@@ -352,7 +413,7 @@ async fn a_network_is_counted_once_where_it_is() {
     mode(2, format!("container:{}", ids[1]));
     mode(3, "host".to_owned());
     mode(4, format!("container:{}", "f".repeat(64)));
-    bench.round().await;
+    bench.meet().await;
     let samples = bench.round().await;
     let found: Vec<_> =
         samples.values().map(|sample| (sample.net.is_some(), sample.shares_network_of)).collect();
@@ -370,7 +431,7 @@ async fn only_what_runs_and_is_not_ignored_is_measured() {
     bench.change(3, |container| container.archived_at = Some(at(0)));
     bench.change(4, |container| container.facts.labels.is_ignored = true);
     bench.change(5, |container| container.state = State::Paused);
-    bench.round().await;
+    bench.meet().await;
     assert_eq!(bench.round().await.keys().collect::<Vec<_>>(), [&1, &5]);
     bench.change(1, |container| container.state = State::Exited);
     assert_eq!(bench.round().await.keys().collect::<Vec<_>>(), [&5]);
