@@ -431,3 +431,20 @@ async fn a_row_deleted_while_docker_is_away_blocks_nothing_when_it_returns() {
     let old = setting.store.read(move |db| sql::find(db, web)).await.unwrap();
     assert!(old.is_none(), "a deleted row came back: {old:?}");
 }
+
+#[tokio::test]
+async fn an_oom_that_is_told_after_the_end_explains_it() {
+    let setting = watch(quiet(), |docker| docker.put("a1", "web", "running")).await;
+    setting.until_states("web=running").await;
+    setting.connected().await;
+    setting.docker.end("a1", 137);
+    setting.until_states("web=exited").await;
+    setting.docker.set("a1", "/State/OOMKilled", &json!(true));
+    setting.docker.event("oom", "a1", &json!({"name": "web"}));
+    let explained = |inventory: &Inventory| {
+        inventory.containers[0].exit.is_some_and(|exit| exit.reason == ExitReason::OomKilled)
+    };
+    setting.until("explained", explained).await;
+    let told: Vec<_> = setting.transitions(1).await.iter().map(|t| t.exit_reason).collect();
+    assert_eq!(told, [Some(ExitReason::OomKilled)]);
+}

@@ -392,7 +392,7 @@ impl Watch {
                     // Its identity may live on in a container that stood in its shadow.
                     self.resync_wanted |= next.archived_at.is_some();
                 }
-                Observation::Signalled { .. } | Observation::OutOfMemory => {}
+                Observation::Signalled { .. } => {}
                 _ => {
                     self.unsettled.insert(id.clone());
                 }
