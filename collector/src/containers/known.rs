@@ -35,6 +35,7 @@ impl Known {
             {
                 self.superseded.insert(before.external_id.clone());
             }
+            self.superseded.remove(&container.external_id);
             self.by_external.insert(container.external_id.clone(), container.id);
             self.by_identity.insert(container.identity.clone(), container.id);
             self.live.insert(container.id, container);

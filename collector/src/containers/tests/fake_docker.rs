@@ -159,12 +159,7 @@ impl FakeDocker {
     }
 
     pub(crate) fn event(&self, action: &str, id: &str, attributes: &Value) {
-        let event = json!({
-            "Type": "container", "Action": action, "status": action, "id": id,
-            "Actor": {"ID": id, "Attributes": attributes},
-            "time": now().as_second(), "timeNano": i64::try_from(now().as_nanosecond()).unwrap(),
-        });
-        self.send(&format!("{event}\n"));
+        self.send(&event_at(now(), action, id, attributes));
     }
 
     /// Raw bytes on the event stream.
@@ -198,6 +193,16 @@ impl FakeDocker {
 
 fn now() -> jiff::Timestamp {
     maintenant_serve::clock::now()
+}
+
+/// An event as its line on the stream.
+pub(crate) fn event_at(at: jiff::Timestamp, action: &str, id: &str, attributes: &Value) -> String {
+    let event = json!({
+        "Type": "container", "Action": action, "status": action, "id": id,
+        "Actor": {"ID": id, "Attributes": attributes},
+        "time": at.as_second(), "timeNano": i64::try_from(at.as_nanosecond()).unwrap(),
+    });
+    format!("{event}\n")
 }
 
 async fn answer(Shared(fake): Shared<FakeDocker>, request: Request) -> Response {

@@ -7,7 +7,7 @@ use maintenant_api::containers::ExitReason;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::fake_docker::FakeDocker;
+use super::fake_docker::{FakeDocker, event_at};
 use super::*;
 use crate::containers::inventory::Inventory;
 use crate::containers::sql;
@@ -278,11 +278,19 @@ async fn a_service_being_replaced_is_one_container_that_goes_on() {
     setting.docker.label("a1", &service);
     let mut renamed = service.clone();
     renamed["name"] = json!("a1_shop-web-1");
-    setting.docker.event("rename", "a1", &renamed);
     setting.docker.put("b1", "shop-web-1", "created");
     setting.docker.label("b1", &service);
-    setting.docker.event("create", "b1", &new);
+    // Both are heard at once, and looked at together.
+    let now = maintenant_serve::clock::now();
+    setting.docker.send(
+        &[event_at(now, "rename", "a1", &renamed), event_at(now, "create", "b1", &new)].concat(),
+    );
     setting.until_states("shop-web-1=created").await;
+    let looked = tokio::time::Instant::now() + BOUND;
+    while setting.docker.calls("b1/json") == 0 {
+        assert!(tokio::time::Instant::now() < looked, "the new one is not looked at");
+        tokio::task::yield_now().await;
+    }
     setting.docker.event("kill", "a1", &json!({"signal": "15"}));
     setting.docker.event("die", "a1", &json!({"exitCode": "0"}));
     setting.docker.remove("a1");
@@ -293,6 +301,8 @@ async fn a_service_being_replaced_is_one_container_that_goes_on() {
     setting.until_states("shop-web-1=running").await;
     let inventory = setting.watched.inventory.borrow().clone();
     assert_eq!((inventory.containers[0].id, &*inventory.containers[0].external_id), (1, "b1"));
+    let told: Vec<_> = setting.transitions(1).await.iter().map(|t| t.new_state).collect();
+    assert_eq!(told, [State::Running, State::Created]);
 }
 
 #[tokio::test]
@@ -388,11 +398,8 @@ async fn a_container_removed_and_run_again_in_one_breath_keeps_its_row() {
     setting.connected().await;
     setting.docker.remove("a1");
     setting.docker.put("b1", "web", "running");
-    let event = |action: &str, id: &str| {
-        let time = maintenant_serve::clock::now().as_second();
-        let actor = json!({"ID": id, "Attributes": {"name": "web", "exitCode": "0"}});
-        json!({"Action": action, "time": time, "Actor": actor}).to_string() + "\n"
-    };
+    let attributes = json!({"name": "web", "exitCode": "0"});
+    let event = |action, id| event_at(maintenant_serve::clock::now(), action, id, &attributes);
     setting.docker.send(
         &[event("die", "a1"), event("destroy", "a1"), event("create", "b1"), event("start", "b1")]
             .concat(),

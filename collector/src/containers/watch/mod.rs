@@ -432,6 +432,10 @@ impl Watch {
         let now = clock::now();
         let mut changes = Vec::new();
         for seen in inspected {
+            // Its row went on to a newer container, which may have been inspected before it.
+            if self.known.superseded.contains(&seen.external_id) {
+                continue;
+            }
             if !touched.contains(seen.external_id.as_str()) {
                 self.settle(&seen, now, &mut changes).await;
             } else if let Some(container) = self.known.by_external_id(&seen.external_id).cloned() {
