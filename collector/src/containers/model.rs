@@ -128,6 +128,8 @@ pub struct Pending {
     pub blind: Vec<Transition>,
     /// Engine time of the newest event applied.
     pub last_event_at: Option<Timestamp>,
+    /// When the present run began by the engine's clock, which may be ahead of ours.
+    pub engine_start: Option<Timestamp>,
 }
 
 /// Something Docker said happened.
@@ -399,8 +401,7 @@ pub fn compare(
     // Running before and running now, but not the same run: an end and a start were missed.
     let restarted = next.state == State::Running
         && container.state == State::Running
-        && (recreated
-            || (container.started_at.is_some() && seen.started_at > container.started_at));
+        && (recreated || (container.started_at.is_some() && container.began_before(seen)));
     // The engine remembers when it happened; without that, `now` is the bound.
     let engine_time = match next.state {
         State::Running if container.state != State::Running || restarted => seen.started_at,
@@ -461,6 +462,11 @@ impl Container {
     fn ended_as(&self, seen: &Seen) -> bool {
         let same_run = seen.started_at.is_none_or(|start| Some(start) <= self.finished_at);
         self.has_ended() && same_run && self.external_id == seen.external_id
+    }
+
+    /// The inspection shows a later run than the one that is known.
+    fn began_before(&self, seen: &Seen) -> bool {
+        seen.started_at > self.started_at.max(self.pending.engine_start)
     }
 
     fn has_ended(&self) -> bool {

@@ -455,3 +455,23 @@ async fn an_oom_that_is_told_after_the_end_explains_it() {
     let told: Vec<_> = setting.transitions(1).await.iter().map(|t| t.exit_reason).collect();
     assert_eq!(told, [Some(ExitReason::OomKilled)]);
 }
+
+#[tokio::test]
+async fn an_engine_whose_clock_is_ahead_tells_of_no_restarts() {
+    let periods = Periods { resync: SHORT, ..quiet() };
+    let setting = watch(periods, |docker| docker.put("a1", "web", "created")).await;
+    setting.until_states("web=created").await;
+    setting.connected().await;
+    let ahead = maintenant_serve::clock::now() + SignedDuration::from_mins(1);
+    setting.docker.put("a1", "web", "running");
+    setting.docker.set("a1", "/State/StartedAt", &json!(ahead.to_string()));
+    setting.docker.send(&event_at(ahead, "start", "a1", &json!({"name": "web"})));
+    setting.until_states("web=running").await;
+    let resyncs = setting.docker.calls("/containers/json");
+    let bound = tokio::time::Instant::now() + BOUND;
+    while setting.docker.calls("/containers/json") < resyncs + 3 {
+        assert!(tokio::time::Instant::now() < bound, "no further resyncs");
+        tokio::time::sleep(SHORT).await;
+    }
+    assert_eq!(setting.transitions(1).await.len(), 1);
+}

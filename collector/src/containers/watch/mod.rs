@@ -386,7 +386,10 @@ impl Watch {
                     container
                 }
             };
-            let (next, transition) = apply(&container, &observation, at);
+            let (mut next, transition) = apply(&container, &observation, at);
+            if observation == Observation::Started {
+                next.pending.engine_start = next.pending.engine_start.max(event.at());
+            }
             match observation {
                 Observation::Destroyed => {
                     // Its identity may live on in a container that stood in its shadow.
@@ -586,8 +589,8 @@ impl Watch {
         }
         // Events of the gap are not replayed reliably: what explains an end is no longer known.
         for container in self.known.live.values_mut() {
-            let Pending { end, last_event_at, .. } = container.pending;
-            let pending = Pending { end, last_event_at, ..Pending::default() };
+            let Pending { end, last_event_at, engine_start, .. } = container.pending;
+            let pending = Pending { end, last_event_at, engine_start, ..Pending::default() };
             if container.pending != pending {
                 *container = Arc::new(Container { pending, ..(**container).clone() });
             }
