@@ -11,6 +11,9 @@ use super::labels::Labels;
 /// A signal sent through Docker explains an end within this time: stop time-outs are rarely longer.
 const REQUEST_WINDOW: SignedDuration = SignedDuration::from_secs(120);
 
+/// An event that takes longer was lost.
+const EVENT_DELAY: SignedDuration = SignedDuration::from_secs(10);
+
 /// What is known of a container. Stored as one row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Container {
@@ -467,6 +470,17 @@ impl Container {
     /// The inspection shows a later run than the one that is known.
     fn began_before(&self, seen: &Seen) -> bool {
         seen.started_at > self.started_at.max(self.pending.engine_start)
+    }
+
+    /// The inspection shows a start or an end of a moment ago that no event has told yet: its event
+    /// is on its way, and knows better.
+    pub fn awaits_events(&self, seen: &Seen, now: Timestamp) -> bool {
+        let runs = |state| matches!(state, State::Running | State::Paused);
+        let ended = runs(self.state) && !runs(seen.state) && seen.state != State::Created;
+        let newest = seen.started_at.max(seen.finished_at);
+        self.external_id == seen.external_id
+            && (ended || self.began_before(seen))
+            && newest.is_some_and(|at| now.duration_since(at) < EVENT_DELAY)
     }
 
     fn has_ended(&self) -> bool {

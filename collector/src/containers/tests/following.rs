@@ -440,6 +440,30 @@ async fn a_row_deleted_while_docker_is_away_blocks_nothing_when_it_returns() {
 }
 
 #[tokio::test]
+async fn an_inspection_that_is_ahead_of_its_events_is_not_told_beside_them() {
+    let setting = watch(quiet(), |docker| docker.put("a1", "web", "running")).await;
+    setting.until_states("web=running").await;
+    setting.connected().await;
+    // It has ended and runs again. What is heard first is something else.
+    let now = maintenant_serve::clock::now();
+    setting.docker.set("a1", "/State/StartedAt", &json!(now.to_string()));
+    setting.docker.set("a1", "/RestartCount", &json!(1));
+    setting.docker.event("update", "a1", &json!({"name": "web"}));
+    let looked = |inventory: &Inventory| inventory.containers[0].facts.restart_count == 1;
+    setting.until("looked at", looked).await;
+    setting.docker.event("die", "a1", &json!({"exitCode": "3"}));
+    setting.docker.event("start", "a1", &json!({"name": "web"}));
+    let again = |inventory: &Inventory| {
+        let web = &inventory.containers[0];
+        web.exit.is_some() && web.state == State::Running
+    };
+    setting.until("ended and started", again).await;
+    let told: Vec<_> =
+        setting.transitions(1).await.iter().map(|t| (t.new_state, t.exit_code)).collect();
+    assert_eq!(told, [(State::Running, None), (State::Exited, Some(3))]);
+}
+
+#[tokio::test]
 async fn an_oom_that_is_told_after_the_end_explains_it() {
     let setting = watch(quiet(), |docker| docker.put("a1", "web", "running")).await;
     setting.until_states("web=running").await;

@@ -2,7 +2,8 @@
 //!
 //! A session asks for events from a moment ago on, then lists and inspects, then applies: the events
 //! that came meanwhile first, the inspections after them, because an inspection loses against any
-//! event received since it began. A ping every few seconds tells a hung engine from a quiet one.
+//! event received since it began, or about to be. A ping every few seconds tells a hung engine from a
+//! quiet one.
 
 mod commit;
 
@@ -80,6 +81,8 @@ pub struct Watch {
     unsettled: BTreeSet<String>,
     /// A removed container may have stood before another of its identity: list again.
     resync_wanted: bool,
+    /// The engine refuses events: only lists and inspections tell what happens.
+    events_refused: bool,
     /// Changes the store has not taken yet.
     unsaved: Vec<Change>,
     snippets: JoinSet<()>,
@@ -132,6 +135,7 @@ impl Watch {
             deletions: deletions.clone(),
             unsettled: BTreeSet::new(),
             resync_wanted: false,
+            events_refused: false,
             unsaved: Vec::new(),
             snippets: JoinSet::new(),
             snippet_permits: Arc::new(tokio::sync::Semaphore::new(SNIPPETS)),
@@ -174,7 +178,7 @@ impl Watch {
         let mut reader = JoinSet::new();
         let events = docker.events(since);
         reader.spawn(read_events(events, sender));
-        let mut events_refused = false;
+        self.events_refused = false;
         self.runtime.set_degraded(EVENTS_FEATURE, None);
 
         self.forget_deleted().await;
@@ -192,8 +196,9 @@ impl Watch {
         let mut next_resync = tokio::time::Instant::now() + self.periods.resync;
         let mut batch = Vec::new();
         loop {
+            let hears = !self.events_refused;
             let wake = tokio::select! {
-                count = received.recv_many(&mut batch, EVENTS), if !events_refused => match count {
+                count = received.recv_many(&mut batch, EVENTS), if hears => match count {
                     0 => Wake::Lost(match reader.join_next().await {
                         Some(Ok(error)) => error,
                         _ => DockerError::Unreadable("the event reader ended".to_owned()),
@@ -227,15 +232,15 @@ impl Watch {
                 }
                 Wake::Resync => {
                     self.resync(&docker, &mut received).await?;
-                    let period =
-                        if events_refused { self.periods.poll } else { self.periods.resync };
+                    let Periods { poll, resync, .. } = self.periods;
+                    let period = if self.events_refused { poll } else { resync };
                     next_resync = tokio::time::Instant::now() + period;
                 }
                 Wake::Deleted => {
                     self.forget_deleted().await;
                 }
                 Wake::Lost(error @ (DockerError::Refused(_) | DockerError::NotFound)) => {
-                    events_refused = true;
+                    self.events_refused = true;
                     let refused = Some(("GET /events", error.to_string()));
                     self.runtime.set_degraded(EVENTS_FEATURE, refused);
                     next_resync = tokio::time::Instant::now() + self.periods.poll;
@@ -273,7 +278,7 @@ impl Watch {
             if !identities.insert(seen.facts.identity()) {
                 self.known.superseded.insert(seen.external_id.clone());
             } else if !touched.contains(&seen.external_id) {
-                self.settle(seen, now, &mut changes).await;
+                self.look_at(seen, now, &mut changes).await;
             }
         }
         let present: BTreeSet<&str> = ids.iter().map(String::as_str).collect();
@@ -440,7 +445,7 @@ impl Watch {
                 continue;
             }
             if !touched.contains(seen.external_id.as_str()) {
-                self.settle(&seen, now, &mut changes).await;
+                self.look_at(&seen, now, &mut changes).await;
             } else if let Some(container) = self.known.by_external_id(&seen.external_id).cloned() {
                 self.learned(container, &seen.facts, &mut changes);
             }
@@ -448,6 +453,16 @@ impl Watch {
         self.commit(changes).await;
         self.apply_events(waiting).await;
         Ok(())
+    }
+
+    /// Brings what is known in line with an inspection, as far as no event is about to tell more.
+    async fn look_at(&mut self, seen: &Seen, now: Timestamp, changes: &mut Vec<Change>) {
+        let hears = !self.events_refused && !self.known.spans_closed;
+        let known = self.known.by_external_id(&seen.external_id).cloned();
+        match known.filter(|container| hears && container.awaits_events(seen, now)) {
+            Some(container) => drop(self.learned(container, &seen.facts, changes)),
+            None => drop(self.settle(seen, now, changes).await),
+        }
     }
 
     /// Brings what is known in line with an inspection: the same container, a recreated one, one
