@@ -7,7 +7,6 @@ figures are bounds too, and prints what it found.
 import asyncio
 import ipaddress
 import json
-import os
 import re
 import socket
 import subprocess
@@ -19,8 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import httpx
 from support.docker import SESSION_LABEL, Docker
+from support.goals import FULL, LIST, p99, said, times
 from support.mcp_clients import MODERN, Reader, Target
 from support.nginx import free_port
 from support.pings import Heartbeat
@@ -29,19 +28,10 @@ from support.programs import Program, Workshop
 from support.rest import Rest
 from support.wait import wait_until
 
-FULL = os.environ.get("MAINTENANT_GOALS") == "full"
-
-
-def said(figure: str) -> None:
-    """What `tests/goals/run` prints of a test."""
-    print(f"\nfigure: {figure}")
-
-
 # --- 8: slow clients ------------------------------------------------------------------------------
 
 HEAD = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\n"
 JSON = b"Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"
-LIST = b'{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
 ASK = HEAD + JSON + b"Content-Length: %d\r\n\r\n" % len(LIST) + LIST
 # First words, and what comes each second after them.
 SLOW: dict[str, tuple[bytes, bytes]] = {
@@ -87,24 +77,6 @@ async def drip(port: int, first: bytes, rest: bytes) -> float | None:
         feeding.cancel()
         writer.close()
     return time.monotonic() - begin
-
-
-async def times(url: str, count: int, pause: float) -> list[float]:
-    """How long calls of a well-behaved client take, one connection for all of them."""
-    taken = []
-    headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
-    async with httpx.AsyncClient(timeout=60, headers=headers) as client:
-        for _ in range(count):
-            begin = time.monotonic()
-            answer = await client.post(f"{url}/mcp", content=LIST)
-            taken.append(time.monotonic() - begin)
-            assert answer.status_code == 200, answer.text
-            await asyncio.sleep(pause)
-    return taken
-
-
-def p99(seconds: list[float]) -> float:
-    return sorted(seconds)[len(seconds) * 99 // 100]
 
 
 def test_slow_clients_are_cut_and_others_are_served(place: Workshop) -> None:

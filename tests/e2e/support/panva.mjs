@@ -36,4 +36,8 @@ const provider = new Provider(`http://127.0.0.1:${settings.port}`, {
     },
   },
 })
+provider.use((context, next) => {
+  console.log(`${context.method} ${context.path}`)
+  return next()
+})
 provider.listen(settings.port, '127.0.0.1')

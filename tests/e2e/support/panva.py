@@ -122,6 +122,11 @@ class Panva:
             self._process.wait(timeout=10)
             self._process = None
 
+    def asked_for_keys(self) -> int:
+        """How often its keys were asked for so far."""
+        said = (self.folder / "output.log").read_text(errors="replace")
+        return said.splitlines().count("GET /jwks")
+
     def close(self) -> None:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
