@@ -365,7 +365,7 @@ pub fn compare(
         next.started_at = seen.started_at;
         next.finished_at = seen.finished_at;
     }
-    let runs = matches!(seen.state, State::Running | State::Paused);
+    let runs = runs(seen.state);
     next.health = seen.health.filter(|_| runs);
     if seen.state == State::Running && container.state != State::Running {
         next.pending.previous_end = container.finished_at;
@@ -475,7 +475,6 @@ impl Container {
     /// The inspection shows a start or an end of a moment ago that no event has told yet: its event
     /// is on its way, and knows better.
     pub fn awaits_events(&self, seen: &Seen, now: Timestamp) -> bool {
-        let runs = |state| matches!(state, State::Running | State::Paused);
         let ended = runs(self.state) && !runs(seen.state) && seen.state != State::Created;
         let newest = seen.started_at.max(seen.finished_at);
         self.external_id == seen.external_id
@@ -519,9 +518,14 @@ fn transition(
     })
 }
 
+/// Its main process is there.
+fn runs(state: State) -> bool {
+    matches!(state, State::Running | State::Paused)
+}
+
 /// A container seen for the first time.
 pub fn adopt(id: i64, seen: &Seen, now: Timestamp) -> Container {
-    let runs = matches!(seen.state, State::Running | State::Paused);
+    let runs = runs(seen.state);
     let ended = !runs && seen.state != State::Created;
     let exit =
         seen.exit_code.filter(|_| ended).map(|code| Exit::classify(code, seen.oom_killed, false));

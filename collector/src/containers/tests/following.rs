@@ -88,6 +88,17 @@ impl Setting {
         heard.expect("nobody asked for events");
     }
 
+    /// Waits until paths that end so were called as often.
+    async fn until_calls(&self, path: &str, count: usize) {
+        let called = async {
+            while self.docker.calls(path) < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        let called = tokio::time::timeout(BOUND, called).await;
+        called.unwrap_or_else(|_| panic!("{path} was not called {count} times"));
+    }
+
     async fn transitions(&self, id: i64) -> Vec<maintenant_api::containers::Transition> {
         let all = move |db: &rusqlite::Connection| {
             sql::transitions(db, id, Timestamp::MIN, Timestamp::MAX, 100, 0)
@@ -286,11 +297,7 @@ async fn a_service_being_replaced_is_one_container_that_goes_on() {
         &[event_at(now, "rename", "a1", &renamed), event_at(now, "create", "b1", &new)].concat(),
     );
     setting.until_states("shop-web-1=created").await;
-    let looked = tokio::time::Instant::now() + BOUND;
-    while setting.docker.calls("b1/json") == 0 {
-        assert!(tokio::time::Instant::now() < looked, "the new one is not looked at");
-        tokio::task::yield_now().await;
-    }
+    setting.until_calls("b1/json", 1).await;
     setting.docker.event("kill", "a1", &json!({"signal": "15"}));
     setting.docker.event("die", "a1", &json!({"exitCode": "0"}));
     setting.docker.remove("a1");
@@ -492,10 +499,6 @@ async fn an_engine_whose_clock_is_ahead_tells_of_no_restarts() {
     setting.docker.send(&event_at(ahead, "start", "a1", &json!({"name": "web"})));
     setting.until_states("web=running").await;
     let resyncs = setting.docker.calls("/containers/json");
-    let bound = tokio::time::Instant::now() + BOUND;
-    while setting.docker.calls("/containers/json") < resyncs + 3 {
-        assert!(tokio::time::Instant::now() < bound, "no further resyncs");
-        tokio::time::sleep(SHORT).await;
-    }
+    setting.until_calls("/containers/json", resyncs + 3).await;
     assert_eq!(setting.transitions(1).await.len(), 1);
 }

@@ -365,3 +365,19 @@ fn a_restart_nobody_told_of_is_a_transition() {
     let (_, transition) = compare(&after, &later, at(70));
     assert!(transition.is_none());
 }
+
+#[test]
+fn a_start_or_an_end_of_a_moment_ago_is_left_to_its_event() {
+    let known = running(RestartPolicy::No);
+    let ended = Seen { finished_at: Some(at(60)), ..seen("web", State::Exited) };
+    let again = Seen { started_at: Some(at(60)), ..seen("web", State::Running) };
+    for news in [&ended, &again] {
+        assert!(known.awaits_events(news, at(69)), "{news:?}");
+        assert!(!known.awaits_events(news, at(70)), "its event was lost: {news:?}");
+    }
+    let other = Seen { external_id: "another".to_owned(), ..ended.clone() };
+    let paused = seen("web", State::Paused);
+    for no_news in [other, paused, seen("web", State::Running), seen("web", State::Created)] {
+        assert!(!known.awaits_events(&no_news, at(1)), "{no_news:?}");
+    }
+}
